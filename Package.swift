@@ -1,0 +1,118 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// Settings of every target. Release builds optimise across modules, because the request path crosses several of them
+/// (docs/decisions/003-cross-module-optimisation.md has the measurement).
+let common: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+]
+
+/// A target of ours under `Sources/`.
+func part(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: common)
+}
+
+/// The tests of a target, under `Tests/<name>Tests/`.
+func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: [.byName(name: name), "TestSupport"] + dependencies,
+        path: "Tests/\(name)Tests", swiftSettings: common)
+}
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+
+let package = Package(
+    name: "weir",
+    products: [
+        .executable(name: "weir", targets: ["weir"]),
+        .executable(name: "weir-replica", targets: ["weir-replica"]),
+    ],
+    traits: [
+        .trait(name: "Engine", description: "Link llama.cpp into weir-replica; without it weir-replica only says how to build it.")
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // Commands.
+        .executableTarget(
+            name: "weir",
+            dependencies: [
+                "GatewayServer", "GatewayConfig", "Supervision", "Identity", "Wire", "GatewayCore", "CCurl", argumentParser,
+            ],
+            swiftSettings: common),
+        .executableTarget(
+            name: "weir-replica",
+            dependencies: [
+                .target(name: "Engine", condition: .when(traits: ["Engine"])),
+                "HTTPConnections", "Reactor", "Wire", "GatewayCore", argumentParser,
+            ],
+            swiftSettings: common),
+
+        // Assembly.
+        part(
+            "GatewayServer",
+            [
+                "Pipeline", "Upstreams", "Stores", "RedisClient", "Identity", "HTTPConnections", "Reactor", "GatewayConfig",
+                "Telemetry", "Wire", "Balancing", "Limiting", "GatewayCore",
+            ]),
+        part("Supervision", ["GatewayCore", "Balancing"]),
+
+        // The request path.
+        part(
+            "Pipeline",
+            [
+                "Upstreams", "Stores", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "Limiting",
+                "GatewayCore",
+            ]),
+        part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore"]),
+        part("Stores", ["RedisClient", "Reactor", "Wire", "GatewayCore"]),
+        part("Identity", ["Wire", "GatewayCore", "COpenSSL"]),
+
+        // Bytes and sockets.
+        part("RedisClient", ["Reactor", "GatewayCore", "CHiredis", deque]),
+        part("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),
+        part("Reactor", ["COpenSSL", "GatewayCore", deque]),
+
+        // Around it.
+        part("Engine", ["GatewayCore", .target(name: "CLlama", condition: .when(traits: ["Engine"]))]),
+        part("GatewayConfig", ["GatewayCore", yams]),
+        part("Telemetry", ["GatewayCore"]),
+
+        // Pure: no clock, no I/O, no async.
+        part("Wire", ["GatewayCore"]),
+        part("Balancing", ["GatewayCore"]),
+        part("Limiting", ["GatewayCore"]),
+        part("GatewayCore"),
+
+        // C libraries.
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CHiredis", pkgConfig: "hiredis", providers: [.apt(["libhiredis-dev"])]),
+        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(name: "CLlama", pkgConfig: "llama"),
+
+        // Tests.
+        .target(name: "TestSupport", dependencies: ["GatewayCore"], path: "Tests/TestSupport", swiftSettings: common),
+        tests("GatewayCore"),
+        tests("Wire"),
+        tests("Balancing"),
+        tests("Limiting"),
+        tests("Telemetry"),
+        tests("GatewayConfig"),
+        tests("Reactor"),
+        tests("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),
+        tests("RedisClient", ["Reactor"]),
+        tests("Stores", ["RedisClient", "Reactor", "GatewayCore"]),
+        tests("Identity", ["GatewayCore", "Wire"]),
+        tests("Supervision"),
+        .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: common),
+    ]
+)

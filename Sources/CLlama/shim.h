@@ -1,0 +1,3 @@
+// llama.cpp's C API.
+#pragma once
+#include <llama.h>
