@@ -5,23 +5,23 @@
 package struct Moment: Comparable, Hashable, Sendable {
     package var nanoseconds: Int64
 
-    @inlinable package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+    package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
     /// The origin: the earliest moment there is.
-    @inlinable package static var zero: Moment { Moment(nanoseconds: 0) }
+    package static var zero: Moment { Moment(nanoseconds: 0) }
     /// Later than every moment that will come (292 years).
-    @inlinable package static var never: Moment { Moment(nanoseconds: .max) }
+    package static var never: Moment { Moment(nanoseconds: .max) }
 
-    @inlinable package static func < (left: Moment, right: Moment) -> Bool { left.nanoseconds < right.nanoseconds }
+    package static func < (left: Moment, right: Moment) -> Bool { left.nanoseconds < right.nanoseconds }
 
-    @inlinable package static func + (moment: Moment, interval: Interval) -> Moment {
+    package static func + (moment: Moment, interval: Interval) -> Moment {
         let (sum, overflow) = moment.nanoseconds.addingReportingOverflow(interval.nanoseconds)
         return overflow ? .never : Moment(nanoseconds: sum)
     }
-    @inlinable package static func - (moment: Moment, interval: Interval) -> Moment {
+    package static func - (moment: Moment, interval: Interval) -> Moment {
         Moment(nanoseconds: moment.nanoseconds - interval.nanoseconds)
     }
-    @inlinable package static func - (later: Moment, earlier: Moment) -> Interval {
+    package static func - (later: Moment, earlier: Moment) -> Interval {
         Interval(nanoseconds: later.nanoseconds - earlier.nanoseconds)
     }
 }
@@ -30,32 +30,32 @@ package struct Moment: Comparable, Hashable, Sendable {
 package struct Interval: Comparable, Hashable, Sendable {
     package var nanoseconds: Int64
 
-    @inlinable package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+    package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
-    @inlinable package static var zero: Interval { Interval(nanoseconds: 0) }
-    @inlinable package static func nanoseconds(_ count: Int64) -> Interval { Interval(nanoseconds: count) }
-    @inlinable package static func microseconds(_ count: Int64) -> Interval { Interval(nanoseconds: count * 1_000) }
-    @inlinable package static func milliseconds(_ count: Int64) -> Interval { Interval(nanoseconds: count * 1_000_000) }
-    @inlinable package static func seconds(_ count: Int64) -> Interval { Interval(nanoseconds: count * 1_000_000_000) }
+    package static var zero: Interval { Interval(nanoseconds: 0) }
+    package static func nanoseconds(_ count: Int64) -> Interval { Interval(nanoseconds: count) }
+    package static func microseconds(_ count: Int64) -> Interval { Interval(nanoseconds: count * 1_000) }
+    package static func milliseconds(_ count: Int64) -> Interval { Interval(nanoseconds: count * 1_000_000) }
+    package static func seconds(_ count: Int64) -> Interval { Interval(nanoseconds: count * 1_000_000_000) }
 
-    @inlinable package var seconds: Double { Double(nanoseconds) / 1e9 }
-    @inlinable package var milliseconds: Double { Double(nanoseconds) / 1e6 }
+    package var seconds: Double { Double(nanoseconds) / 1e9 }
+    package var milliseconds: Double { Double(nanoseconds) / 1e6 }
     /// Whole seconds, rounded up; never negative. What `Retry-After` carries.
     package var secondsRoundedUp: Int64 { max(0, (nanoseconds + 999_999_999) / 1_000_000_000) }
     /// Whole milliseconds, rounded up; never negative. What `retry-after-ms` carries.
     package var millisecondsRoundedUp: Int64 { max(0, (nanoseconds + 999_999) / 1_000_000) }
 
-    @inlinable package static func < (left: Interval, right: Interval) -> Bool { left.nanoseconds < right.nanoseconds }
-    @inlinable package static func + (left: Interval, right: Interval) -> Interval {
+    package static func < (left: Interval, right: Interval) -> Bool { left.nanoseconds < right.nanoseconds }
+    package static func + (left: Interval, right: Interval) -> Interval {
         Interval(nanoseconds: left.nanoseconds + right.nanoseconds)
     }
-    @inlinable package static func - (left: Interval, right: Interval) -> Interval {
+    package static func - (left: Interval, right: Interval) -> Interval {
         Interval(nanoseconds: left.nanoseconds - right.nanoseconds)
     }
-    @inlinable package static func * (interval: Interval, factor: Int64) -> Interval {
+    package static func * (interval: Interval, factor: Int64) -> Interval {
         Interval(nanoseconds: interval.nanoseconds * factor)
     }
-    @inlinable package static func / (interval: Interval, divisor: Int64) -> Interval {
+    package static func / (interval: Interval, divisor: Int64) -> Interval {
         Interval(nanoseconds: interval.nanoseconds / divisor)
     }
 }
@@ -64,11 +64,11 @@ package struct Interval: Comparable, Hashable, Sendable {
 package struct WallTime: Comparable, Hashable, Sendable {
     package var nanosecondsSinceEpoch: Int64
 
-    @inlinable package init(nanosecondsSinceEpoch: Int64) { self.nanosecondsSinceEpoch = nanosecondsSinceEpoch }
-    @inlinable package init(secondsSinceEpoch: Int64) { nanosecondsSinceEpoch = secondsSinceEpoch * 1_000_000_000 }
+    package init(nanosecondsSinceEpoch: Int64) { self.nanosecondsSinceEpoch = nanosecondsSinceEpoch }
+    package init(secondsSinceEpoch: Int64) { nanosecondsSinceEpoch = secondsSinceEpoch * 1_000_000_000 }
 
-    @inlinable package var secondsSinceEpoch: Int64 { nanosecondsSinceEpoch / 1_000_000_000 }
-    @inlinable package static func < (left: WallTime, right: WallTime) -> Bool {
+    package var secondsSinceEpoch: Int64 { nanosecondsSinceEpoch / 1_000_000_000 }
+    package static func < (left: WallTime, right: WallTime) -> Bool {
         left.nanosecondsSinceEpoch < right.nanosecondsSinceEpoch
     }
 }
