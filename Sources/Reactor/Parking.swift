@@ -31,7 +31,15 @@ package final class Parking: ReadinessHandler {
         }
         if deadline <= loop.now { return .deadline }
         timer.set(deadline)
-        return await withUnsafeContinuation { continuation = $0 }
+        return await withUnsafeContinuation { parked in
+            // Between the look above and this line other jobs may have run.
+            if isPending {
+                isPending = false
+                parked.resume(returning: .ready)
+            } else {
+                continuation = parked
+            }
+        }
     }
 
     /// Ends the wait, if there is one; otherwise the next one.

@@ -87,8 +87,16 @@ package final class Stream: EventSource {
     /// - Throws: `ETIMEDOUT` at the deadline, otherwise what the kernel or TLS said.
     package func waitUntilConnected(parking: Parking, deadline: Moment) async throws(SocketError) {
         handler = parking
-        while isConnecting || tls?.needsHandshake == true {
-            if !isConnecting, let tls {
+        while true {
+            if isConnecting, canWrite || peerHungUp {
+                var code: Int32 = 0
+                var size = socklen_t(MemoryLayout<Int32>.size)
+                getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
+                guard code == 0 else { throw SocketError(code, "connect") }
+                isConnecting = false
+            }
+            if !isConnecting {
+                guard let tls, tls.needsHandshake else { return }
                 switch tls.handshake() {
                 case .done: return
                 case .failed: throw SocketError(EPROTO, "TLS handshake: \(tls.problem)")
@@ -97,13 +105,6 @@ package final class Stream: EventSource {
                 }
             }
             if await parking.park(until: deadline) == .deadline { throw SocketError(ETIMEDOUT, "connect") }
-            if isConnecting, canWrite || peerHungUp {
-                var code: Int32 = 0
-                var size = socklen_t(MemoryLayout<Int32>.size)
-                getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
-                guard code == 0 else { throw SocketError(code, "connect") }
-                isConnecting = false
-            }
         }
     }
 

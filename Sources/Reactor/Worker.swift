@@ -42,10 +42,18 @@ package actor Worker {
         try body(loop)
     }
 
-    /// The same for a body that suspends.
-    package func run<Result: Sendable, Failure: Error>(
-        _ body: @Sendable (EventLoop) async throws(Failure) -> Result
-    ) async throws(Failure) -> Result {
+    /// The same for a body that suspends. It runs with the loop's executor preferred: without that, each call of an
+    /// `async` function is a job of its own.
+    package nonisolated func run<Result: Sendable>(
+        _ body: @escaping @Sendable (EventLoop) async throws -> Result
+    ) async throws -> Result {
+        let task = Task(executorPreference: executor) { try await self.perform(body) }
+        return try await task.value
+    }
+
+    private func perform<Result: Sendable>(
+        _ body: @escaping @Sendable (EventLoop) async throws -> Result
+    ) async throws -> Result {
         try await body(loop)
     }
 

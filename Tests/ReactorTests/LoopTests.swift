@@ -54,11 +54,11 @@ final class Box<Value: Sendable>: Sendable {
         #expect(received == (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* 7) })
     }
 
-    @Test func `timers fire in the order of their deadlines, moved ones at their new place`() async {
+    @Test func `timers fire in the order of their deadlines, moved ones at their new place`() async throws {
         let worker = Worker()
         worker.start(name: "test-loop")
         let order = Box<[Int]>([])
-        await worker.run { loop async in
+        try await worker.run { loop async in
             let parking = Parking(on: loop)
             let timers = (0..<4).map { _ in LoopTimer(on: loop) }
             for (index, timer) in timers.enumerated() {
@@ -80,10 +80,10 @@ final class Box<Value: Sendable>: Sendable {
         #expect(order.value == [1, 2, 0])
     }
 
-    @Test func `a wait ends at its deadline, and a wake-up before the wait is not lost`() async {
+    @Test func `a wait ends at its deadline, and a wake-up before the wait is not lost`() async throws {
         let worker = Worker()
         worker.start(name: "test-loop")
-        let wakes = await worker.run { loop async -> [Parking.Wake] in
+        let wakes = try await worker.run { loop async -> [Parking.Wake] in
             let parking = Parking(on: loop)
             let first = await parking.park(until: loop.now + .milliseconds(5))
             parking.wake()
@@ -94,10 +94,10 @@ final class Box<Value: Sendable>: Sendable {
         #expect(wakes == [.deadline, .ready])
     }
 
-    @Test func `a task spawned on a loop runs on its thread`() async {
+    @Test func `a task spawned on a loop runs on its thread`() async throws {
         let worker = Worker()
         worker.start(name: "test-loop")
-        let isCurrent = await worker.run { loop async -> Bool in
+        let isCurrent = try await worker.run { loop async -> Bool in
             let parking = Parking(on: loop)
             var result = false
             loop.spawn {
@@ -114,7 +114,7 @@ final class Box<Value: Sendable>: Sendable {
     @Test func `connecting to a port where nobody listens fails with the kernel's reason`() async throws {
         let worker = Worker()
         worker.start(name: "test-loop")
-        let code = await worker.run { loop async -> Int32 in
+        let code = try await worker.run { loop async -> Int32 in
             do throws(SocketError) {
                 let descriptor = try Listener.open(.loopback(port: 0), sharesPort: false)
                 let port = Listener.port(of: descriptor)
