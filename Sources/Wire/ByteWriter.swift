@@ -58,6 +58,13 @@ package struct ByteWriter: ~Copyable {
         if count > 0, let base { memmove(base, base + length, count) }
     }
 
+    /// Copies the bytes of `range` to `target`, which lies in front of it: takes framing out in place. O(range).
+    package mutating func move(_ range: Range<Int>, to target: Int) {
+        precondition(target >= 0 && target <= range.lowerBound && range.upperBound <= count)
+        guard target < range.lowerBound, !range.isEmpty, let base else { return }
+        memmove(base + target, base + range.lowerBound, range.count)
+    }
+
     /// Makes room for `more` bytes behind the content.
     package mutating func reserve(_ more: Int) {
         if capacity - count < more { grow(to: count + more) }
