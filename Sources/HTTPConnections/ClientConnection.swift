@@ -55,7 +55,10 @@ package final class ClientConnection: ReadinessHandler {
     /// - Returns: whether the head is there.
     package func parseHead(limits: HeadLimits, method: HTTPMethod) throws(HTTPViolation) -> Bool {
         while input.count > consumed {
-            switch try head.parse(input.bytes, from: consumed, limits: limits, requestMethod: method) {
+            let progress = try input.withBytes { bytes throws(HTTPViolation) in
+                try head.parse(bytes, from: consumed, limits: limits, requestMethod: method)
+            }
+            switch progress {
             case .incomplete: return false
             case .interim(let end): consumed = end
             case .complete(let end):
@@ -70,14 +73,12 @@ package final class ClientConnection: ReadinessHandler {
     package func withReply<Result, Failure: Error>(
         _ read: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        try read(input.bytes)
+        try input.withBytes(nil, read)
     }
 
     /// Received bytes behind the head that nobody has read: gives them to `body` and takes off what it says it used.
     package func consume<Failure: Error>(_ use: (Span<UInt8>) throws(Failure) -> Int) throws(Failure) {
-        let bytes = input.bytes.extracting(consumed..<input.count)
-        let used = try use(bytes)
-        consumed += used
+        consumed += try input.withBytes(consumed..<input.count, use)
         if consumed == input.count {
             input.removeAll()
             consumed = 0

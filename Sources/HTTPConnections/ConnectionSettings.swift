@@ -5,7 +5,7 @@ import Wire
 /// Bounds and deadlines of connections with clients. Plain settings: defaults are the configuration's.
 package struct ConnectionSettings: Sendable {
     package var head: HeadLimits
-    package var chunks: ChunkLimits
+    package var chunks: ChunkedDecoder.Limits
     /// Bytes that one body may have.
     package var bodyBytesMax: Int
     /// From the first byte of a request to the end of its head.
@@ -18,7 +18,7 @@ package struct ConnectionSettings: Sendable {
     package var writeStall: Interval
 
     package init(
-        head: HeadLimits, chunks: ChunkLimits, bodyBytesMax: Int, headTimeout: Interval, bodyStall: Interval,
+        head: HeadLimits, chunks: ChunkedDecoder.Limits, bodyBytesMax: Int, headTimeout: Interval, bodyStall: Interval,
         idleTimeout: Interval, writeStall: Interval
     ) {
         self.head = head

@@ -70,7 +70,7 @@ package final class ServerConnection {
         while true {
             if !input.isEmpty {
                 do throws(HTTPViolation) {
-                    if case .complete(let end) = try head.parse(input.bytes, from: 0, limits: settings.head) {
+                    if let end = try parseHead() {
                         headEnd = end
                         requestEnd = end
                         body = end..<end
@@ -97,6 +97,13 @@ package final class ServerConnection {
         }
     }
 
+    /// Where the head ends, once all of it is there.
+    private func parseHead() throws(HTTPViolation) -> Int? {
+        try input.withBytes { bytes throws(HTTPViolation) in
+            if case .complete(let end) = try head.parse(bytes, from: 0, limits: settings.head) { end } else { nil }
+        }
+    }
+
     private func beginRequest() -> Moment {
         receivedAt = loop.now
         return receivedAt + settings.headTimeout
@@ -109,7 +116,7 @@ package final class ServerConnection {
     package func receiveBody() async throws(GatewayError) {
         guard !isBodyRead else { return }
         switch head.framing {
-        case .none: break
+        case .none, .untilClose: break
         case .length(let count): try await receiveBody(count: count)
         case .chunked: try await receiveChunks()
         }
@@ -144,7 +151,10 @@ package final class ServerConnection {
         while true {
             do throws(HTTPViolation) {
                 decoding: while true {
-                    switch try decoder.next(input.bytes, at: &raw) {
+                    let piece = try input.withBytes { bytes throws(HTTPViolation) in
+                        try decoder.next(bytes, at: &raw)
+                    }
+                    switch piece {
                     case .data(let range):
                         input.move(range, to: end)
                         end += range.count
@@ -210,7 +220,7 @@ package final class ServerConnection {
     package func withRequest<Result, Failure: Error>(
         _ read: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        try read(input.bytes)
+        try input.withBytes(nil, read)
     }
 
     /// Where the body lies among the request's bytes. Empty before ``receiveBody()``.

@@ -28,6 +28,15 @@ package struct ByteWriter: ~Copyable {
         }
     }
 
+    /// Lends what was written so far, or `range` of it, to `use`. For writers that are stored in classes, where a span
+    /// can't outlive the access.
+    package func withBytes<Result, Failure: Error>(
+        _ range: Range<Int>? = nil, _ use: (Span<UInt8>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        if let range { return try use(bytes.extracting(range)) }
+        return try use(bytes)
+    }
+
     package func withUnsafeBytes<Result, Failure: Error>(
         _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
     ) throws(Failure) -> Result {
