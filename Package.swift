@@ -74,7 +74,7 @@ let package = Package(
                 "Upstreams", "Stores", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "Limiting",
                 "GatewayCore",
             ]),
-        part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore"]),
+        part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore", deque]),
         part("Stores", ["RedisClient", "Reactor", "Wire", "GatewayCore"]),
         part("Identity", ["Wire", "GatewayCore", "COpenSSL"]),
 
