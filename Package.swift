@@ -86,7 +86,7 @@ let package = Package(
         // Around it.
         part("Engine", ["GatewayCore", .target(name: "CLlama", condition: .when(traits: ["Engine"]))]),
         part("GatewayConfig", ["GatewayCore", yams]),
-        part("Telemetry", ["GatewayCore"]),
+        part("Telemetry", ["Wire", "GatewayCore"]),
 
         // Pure: no clock, no I/O, no async.
         part("Wire", ["GatewayCore"]),
@@ -107,7 +107,7 @@ let package = Package(
         tests("Wire"),
         tests("Balancing"),
         tests("Limiting"),
-        tests("Telemetry"),
+        tests("Telemetry", ["Wire", "GatewayCore"]),
         tests("GatewayConfig"),
         tests("Reactor"),
         tests("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),
