@@ -32,3 +32,56 @@ package struct CORSSettings: Equatable, Sendable {
 
     package init() {}
 }
+
+extension HTTPSettings: SettingsSection {
+    static var keys: [SettingsKey<Self>] {
+        [
+            .value("headBytes", \.headBytes, .size, (1 << 10)...(1 << 20)),
+            .value("requestLineBytes", \.requestLineBytes, .size, 256...(1 << 20)),
+            .value("headFields", \.headFields, .integer, 8...1000),
+            .value("bodyBytes", \.bodyBytes, .size, (1 << 10)...(1 << 30)),
+            .value("bodyMemoryBytes", \.bodyMemoryBytes, .size, (1 << 10)...(1 << 40)),
+            .value("chunkExtensionBytes", \.chunkExtensionBytes, .size, 0...(64 << 10)),
+            .value("trailerBytes", \.trailerBytes, .size, 0...(64 << 10)),
+            .list("trustedProxies", \.trustedProxies, .addressRange, count: 0...256), .section("cors", \.cors),
+        ]
+    }
+
+    func rules(at path: SettingPath) -> [ConfigProblem] {
+        let size = SettingFormat.size
+        var found: [ConfigProblem] = []
+        if requestLineBytes > headBytes {
+            found.append(
+                path.key("requestLineBytes"),
+                "must be at most \(path).headBytes (\(size.print(headBytes))), is \(size.print(requestLineBytes))")
+        }
+        if bodyMemoryBytes < bodyBytes {
+            found.append(
+                path.key("bodyMemoryBytes"),
+                "must be at least \(path).bodyBytes (\(size.print(bodyBytes))), is \(size.print(bodyMemoryBytes))")
+        }
+        return found
+    }
+}
+
+extension CORSSettings: SettingsSection {
+    static var keys: [SettingsKey<Self>] {
+        [
+            .list("allowedOrigins", \.allowedOrigins, .text, count: 0...256, .origin),
+            .value("maxAge", \.maxAge, .duration, .zero ... .seconds(86_400)),
+        ]
+    }
+}
+
+extension SettingRule where Value == String {
+    /// What browsers send as `Origin`. Source: RFC 6454, 6.2.
+    fileprivate static var origin: Self {
+        Self(sentence: "* or an origin such as https://app.example.com") { text in
+            guard text != "*" else { return true }
+            guard let scheme = ["https://", "http://"].first(where: { text.hasPrefix($0) }) else { return false }
+            let authority = text.dropFirst(scheme.utf8.count)
+            guard Host.parse(authority) == nil else { return true }
+            return (try? SettingFormat.hostPort.parse(String(authority), "")) != nil
+        }
+    }
+}

@@ -57,3 +57,42 @@ package struct StateSettings: Equatable, Sendable {
 
     package init() {}
 }
+
+extension ListenSettings: SettingsSection {
+    static var keys: [SettingsKey<Self>] {
+        [
+            .value("address", \.address, .hostPort), .value("loops", \.loops, .integer, 0...256),
+            .value("connectionsMax", \.connectionsMax, .integer, 1...1_000_000),
+            .value("backlog", \.backlog, .integer, 1...65_535), .optionalSection("tls", \.tls),
+        ]
+    }
+}
+
+extension TLSSettings: SettingsSection {
+    static var keys: [SettingsKey<Self>] {
+        [
+            .value("certificateFile", \.certificateFile, .path, isRequired: true),
+            .value("keyFile", \.keyFile, .path, isRequired: true), .optional("clientCAFile", \.clientCAFile, .path),
+            .choice("minimumVersion", \.minimumVersion),
+        ]
+    }
+}
+
+extension AdminSettings: SettingsSection {
+    static var keys: [SettingsKey<Self>] {
+        [
+            .value("socket", \.socket, .path, .socketPath), .value("address", \.address, SettingFormat<HostPort>.hostPort.or("off")),
+            .list("allowedHosts", \.allowedHosts, .text, count: 0...64, .length(1...255)),
+            .list("keys", \.keys, .digest, count: 0...64),
+        ]
+    }
+}
+
+extension StateSettings: SettingsSection {
+    static var keys: [SettingsKey<Self>] { [.value("directory", \.directory, .path)] }
+}
+
+extension SettingRule where Value == String {
+    /// Source: unix(7): 108 bytes, one of them the end.
+    static var socketPath: Self { Self(sentence: "at most 107 bytes long") { $0.utf8.count <= 107 } }
+}

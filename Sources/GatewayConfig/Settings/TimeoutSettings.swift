@@ -27,3 +27,23 @@ package struct TimeoutSettings: Equatable, Sendable {
 
     package init() {}
 }
+
+extension TimeoutSettings: SettingsSection {
+    static var keys: [SettingsKey<Self>] {
+        let tenth = Interval.milliseconds(100)
+        let (minute, hour, day) = (Interval.seconds(60), Interval.seconds(3600), Interval.seconds(86_400))
+        return [
+            .value("head", \.head, .duration, tenth...(minute * 10)),
+            .value("bodyStall", \.bodyStall, .duration, tenth...(minute * 10)),
+            .value("idle", \.idle, .duration, tenth...hour),
+            .value("writeStall", \.writeStall, .duration, tenth...hour),
+            .value("connect", \.connect, .duration, .milliseconds(10)...minute),
+            .value("firstByte", \.firstByte, .duration, tenth...day),
+            .value("firstContent", \.firstContent, .duration, tenth...day),
+            .value("streamStall", \.streamStall, .duration, tenth...day),
+            .value("total", \.total, .duration, tenth...day),
+            .value("shutdownGrace", \.shutdownGrace, .duration, .zero...(minute * 10)),
+            .value("drain", \.drain, .duration, .zero...day),
+        ]
+    }
+}
