@@ -1,4 +1,4 @@
-/// Writing heads and chunks. Nothing that is written here can end a line early: a control byte in a value becomes a space.
+/// Writing heads and chunks. No value can end its line early: a control byte in it becomes a space.
 extension ByteWriter {
     /// `HTTP/1.1 200 OK` and the line end.
     ///
