@@ -59,7 +59,7 @@ extension LoopUpstreams {
             return attempt.handle(.noneLeft(coolAt: coolAt), now: loop.now) { false }
         case .replica(let found): replica = found
         }
-        var way: ResumeWay?
+        var way: Balancing.ResumeWay?
         if isResume {
             way = bestWay(attempt.ways(on: replica.settings.kind.abilities))
             guard let way else {
@@ -80,7 +80,7 @@ extension LoopUpstreams {
     }
 
     /// Of the ways that are there, the best one that the shell can go.
-    private func bestWay(_ ways: ResumeWays) -> ResumeWay? {
+    private func bestWay(_ ways: ResumeWays) -> Balancing.ResumeWay? {
         ways.contains(.prefill) ? .prefill : nil
     }
 
