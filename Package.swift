@@ -114,6 +114,7 @@ let package = Package(
         tests("Stores", ["RedisClient", "Reactor", "GatewayCore"]),
         tests("Identity", ["GatewayCore", "Wire"]),
         tests("Supervision"),
+        tests("Engine", ["GatewayCore"]),
         .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: common),
     ]
 )
