@@ -81,7 +81,7 @@ let package = Package(
         // Bytes and sockets.
         part("RedisClient", ["Reactor", "GatewayCore", "CHiredis", deque]),
         part("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),
-        part("Reactor", ["COpenSSL", "GatewayCore", deque]),
+        part("Reactor", ["CLinux", "COpenSSL", "GatewayCore", deque]),
 
         // Around it.
         part("Engine", ["GatewayCore", .target(name: "CLlama", condition: .when(traits: ["Engine"]))]),
@@ -95,6 +95,7 @@ let package = Package(
         part("GatewayCore"),
 
         // C libraries.
+        .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
