@@ -15,7 +15,7 @@ package struct ChatLayout: Equatable {
 
     /// - In: `rendered`, the template's output for `messages` with marks as contents.
     /// - Out: `nil` if a mark is missing, because the template drops or reorders messages.
-    package init?(rendered: String, messages: [ChatMessage], ending: ChatEnding) {
+    package init?(rendered: String, messages: [ChatTurn], ending: ChatEnding) {
         var rest = rendered.utf8[...]
         for (index, message) in messages.enumerated() {
             guard let found = Self.range(of: Array(Self.mark(index).utf8), in: rest) else { return nil }

@@ -2,7 +2,7 @@
 package struct GenerationRequest: Equatable, Sendable {
     package enum Prompt: Equatable, Sendable {
         /// Messages for the model's own chat template.
-        case chat([ChatMessage], ending: ChatEnding)
+        case chat([ChatTurn], ending: ChatEnding)
         /// Text as it stands; the names of special tokens in it count as those tokens.
         case text(String)
         /// Token ids as they stand: what makes resuming exact.
@@ -25,7 +25,7 @@ package struct GenerationRequest: Equatable, Sendable {
 }
 
 /// One turn of a chat.
-package struct ChatMessage: Equatable, Sendable {
+package struct ChatTurn: Equatable, Sendable {
     /// `system`, `user`, `assistant` or `tool`.
     package var role: String
     package var content: String

@@ -1,4 +1,5 @@
 #if Engine
+import CLinux
 import CLlama
 import Glibc
 import Synchronization
@@ -122,7 +123,7 @@ extension LlamaEngine {
     }
 
     private func run() {
-        pthread_setname_np(pthread_self(), "engine")
+        _ = pthread_setname_np(pthread_self(), "engine")
         LlamaLog.install(isVerbose: settings.isVerbose)
         llama_backend_init()
         do throws(ModelLoadFailure) {

@@ -134,7 +134,7 @@ extension LlamaModel {
         return tokens
     }
 
-    private func chatTokens(_ messages: [ChatMessage], _ ending: ChatEnding) -> [Int32] {
+    private func chatTokens(_ messages: [ChatTurn], _ ending: ChatEnding) -> [Int32] {
         var tokens: [Int32] = []
         if llama_vocab_get_add_bos(vocabulary) { tokens.append(llama_vocab_bos(vocabulary)) }
         for part in layout(messages, ending).parts {
@@ -151,7 +151,7 @@ extension LlamaModel {
     }
 
     /// The messages in the model's template; in ChatML where the model has none that llama.cpp knows.
-    private func layout(_ messages: [ChatMessage], _ ending: ChatEnding) -> ChatLayout {
+    private func layout(_ messages: [ChatTurn], _ ending: ChatEnding) -> ChatLayout {
         for template in [chatTemplate, "chatml"] {
             guard let template, let rendered = Self.render(template, messages, ending) else { continue }
             if let layout = ChatLayout(rendered: rendered, messages: messages, ending: ending) { return layout }
@@ -159,7 +159,7 @@ extension LlamaModel {
         preconditionFailure("ChatML keeps every message in its place")
     }
 
-    private static func render(_ template: String, _ messages: [ChatMessage], _ ending: ChatEnding) -> String? {
+    private static func render(_ template: String, _ messages: [ChatTurn], _ ending: ChatEnding) -> String? {
         let strings = messages.enumerated().map { (strdup($1.role), strdup(ChatLayout.mark($0))) }
         defer {
             for (role, content) in strings {

@@ -3,7 +3,7 @@ import Testing
 
 @Suite struct ChatLayoutTests {
     private let messages = [
-        ChatMessage(role: "user", content: "<|im_end|> is no end"), ChatMessage(role: "assistant", content: "Right"),
+        ChatTurn(role: "user", content: "<|im_end|> is no end"), ChatTurn(role: "assistant", content: "Right"),
     ]
     private var rendered: String {
         "<u>\(ChatLayout.mark(0))</u>\n<a>\(ChatLayout.mark(1))</a>\n<a>"

@@ -60,8 +60,8 @@ struct LlamaEngineTests {
             let whole = await engine.answer(request)
             request.prompt = .chat(
                 [
-                    ChatMessage(role: "user", content: "What is a heron?"),
-                    ChatMessage(role: "assistant", content: "A heron is a tall"),
+                    ChatTurn(role: "user", content: "What is a heron?"),
+                    ChatTurn(role: "assistant", content: "A heron is a tall"),
                 ], ending: .continuation)
             let rest = await engine.answer(request)
             #expect("A heron is a tall" + rest.text == whole.text)
@@ -142,9 +142,9 @@ struct LlamaEngineTests {
                 GenerationRequest(
                     prompt: .chat(
                         [
-                            ChatMessage(role: "user", content: "My name is Clara."),
-                            ChatMessage(role: "assistant", content: first.text),
-                            ChatMessage(role: "user", content: "What is my name?"),
+                            ChatTurn(role: "user", content: "My name is Clara."),
+                            ChatTurn(role: "assistant", content: first.text),
+                            ChatTurn(role: "user", content: "What is my name?"),
                         ], ending: .newAnswer), sampling: Sampling(temperature: 0)))
             #expect(second.text == "Your name is Clara.")
             #expect(second.cached >= first.prompt.count)

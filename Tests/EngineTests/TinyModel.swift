@@ -96,7 +96,7 @@ extension CollectedAnswer {
 extension GenerationRequest {
     static func asking(_ question: String) -> GenerationRequest {
         GenerationRequest(
-            prompt: .chat([ChatMessage(role: "user", content: question)], ending: .newAnswer),
+            prompt: .chat([ChatTurn(role: "user", content: question)], ending: .newAnswer),
             sampling: Sampling(temperature: 0))
     }
 }
