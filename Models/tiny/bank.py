@@ -53,7 +53,8 @@ SUBJECTS = {
     "a gateway": "A gateway is one door in front of many servers. It checks who asks and passes the request on.",
     "a load balancer": "A load balancer spreads requests over several servers so that none of them has too much to do.",
     "a token": "A token is a small piece of text, often a part of a word. A language model reads and writes tokens.",
-    "a language model": "A language model is a program that reads text and guesses what comes next, one token at a time.",
+    "a language model":
+        "A language model is a program that reads text and guesses what comes next, one token at a time.",
     "a database": "A database keeps facts in order so that they can be found again quickly.",
     "redis": "Redis is a fast database that keeps its data in memory.",
     "linux": "Linux is a free operating system that runs on phones, servers and many other machines.",

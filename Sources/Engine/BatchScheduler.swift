@@ -13,8 +13,8 @@ struct Job {
 /// Continuous batching: every step evaluates one batch with the next token of each running answer and, in the room that
 /// is left, the next pieces of the prompts.
 ///
-/// Each slot is a sequence of its own in the KV cache (`kv_unified = false`): measured, greedy answers are then the same
-/// alone, beside others and after being resumed; with a unified cache they are not.
+/// Each slot is a sequence of its own in the KV cache (`kv_unified = false`): measured, greedy answers are then the
+/// same alone, beside others and after being resumed; with a unified cache they are not.
 ///
 /// Bounds: the slots, `batchTokensMax` a step; who submits bounds the waiting.
 /// Isolation: the engine's thread.
@@ -48,8 +48,8 @@ final class BatchScheduler {
         parameters.kv_unified = false
         parameters.no_perf = true
         guard let context = llama_init_from_model(model.pointer, parameters) else {
-            throw ModelLoadFailure(
-                "no memory for \(settings.slots) slots of \(model.facts.contextTokens) tokens; try fewer or smaller ones")
+            let wanted = "\(settings.slots) slots of \(model.facts.contextTokens) tokens"
+            throw ModelLoadFailure("no memory for \(wanted); try fewer or smaller ones")
         }
         self.model = model
         self.context = context

@@ -13,8 +13,8 @@ import Synchronization
 ///
 /// Both closures are called on the engine's thread and must return soon: no answer goes on meanwhile.
 ///
-/// Owns: the thread, which owns everything of llama.cpp from loading to freeing; it ends with ``stop()``, which has to be
-/// called before the last reference goes.
+/// Owns: the thread, which owns everything of llama.cpp from loading to freeing; it ends with ``stop()``, which has to
+/// be called before the last reference goes.
 /// Isolation: any thread; the mailbox's lock is held for a few assignments.
 package final class LlamaEngine: Sendable {
     private struct Mailbox {

@@ -13,6 +13,8 @@ struct APIError: Error, Equatable, Sendable {
     var param: String?
     /// For `Retry-After`.
     var retryAfterSeconds: Int?
+    /// For `Allow`, on 405.
+    var allowed: String?
 
     private static let invalid = "invalid_request_error"
 
@@ -31,8 +33,10 @@ struct APIError: Error, Equatable, Sendable {
         APIError(status: 404, type: invalid, code: "not_found", message: "Unknown request URL: \(path).")
     }
     static func methodNotAllowed(_ allowed: String) -> APIError {
-        APIError(
+        var error = APIError(
             status: 405, type: invalid, code: "method_not_supported", message: "Only \(allowed) is supported here.")
+        error.allowed = allowed
+        return error
     }
 
     /// As llama.cpp's server words it, whose `/health` this one imitates.
