@@ -73,7 +73,7 @@ let package = Package(
                 "Upstreams", "Stores", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "Limiting",
                 "GatewayCore",
             ]),
-        part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore"]),
+        part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore", deque]),
         part("Stores", ["RedisClient", "Reactor", "Wire", "GatewayCore"]),
         part("Identity", ["Wire", "GatewayCore", "COpenSSL"]),
 
@@ -85,7 +85,7 @@ let package = Package(
         // Around it.
         part("Engine", ["CLinux", "GatewayCore", .target(name: "CLlama", condition: .when(traits: ["Engine"]))]),
         part("GatewayConfig", ["GatewayCore", yams]),
-        part("Telemetry", ["GatewayCore"]),
+        part("Telemetry", ["Wire", "GatewayCore"]),
 
         // Pure: no clock, no I/O, no async.
         part("Wire", ["GatewayCore"]),
@@ -106,7 +106,7 @@ let package = Package(
         tests("Wire"),
         tests("Balancing"),
         tests("Limiting"),
-        tests("Telemetry"),
+        tests("Telemetry", ["Wire", "GatewayCore"]),
         tests("GatewayConfig"),
         tests("Reactor"),
         tests("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),

@@ -20,16 +20,13 @@ package enum HTTPMethod: UInt8, Sendable, CaseIterable {
     }
 
     init(_ bytes: Span<UInt8>, _ range: Range<Int>) {
+        let start = range.lowerBound
         switch range.count {
-        case 3:
-            self = bytes.holds("GET", at: range.lowerBound) ? .get : bytes.holds("PUT", at: range.lowerBound) ? .put : .other
-        case 4:
-            self =
-                bytes.holds("POST", at: range.lowerBound)
-                ? .post : bytes.holds("HEAD", at: range.lowerBound) ? .head : .other
-        case 5: self = bytes.holds("PATCH", at: range.lowerBound) ? .patch : .other
-        case 6: self = bytes.holds("DELETE", at: range.lowerBound) ? .delete : .other
-        case 7: self = bytes.holds("OPTIONS", at: range.lowerBound) ? .options : .other
+        case 3: self = bytes.holds("GET", at: start) ? .get : bytes.holds("PUT", at: start) ? .put : .other
+        case 4: self = bytes.holds("POST", at: start) ? .post : bytes.holds("HEAD", at: start) ? .head : .other
+        case 5: self = bytes.holds("PATCH", at: start) ? .patch : .other
+        case 6: self = bytes.holds("DELETE", at: start) ? .delete : .other
+        case 7: self = bytes.holds("OPTIONS", at: start) ? .options : .other
         default: self = .other
         }
     }

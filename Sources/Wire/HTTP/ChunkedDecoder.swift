@@ -17,9 +17,9 @@ package struct ChunkedDecoder: Sendable {
 
     /// What bounds the framing of one body. The values come from the configuration.
     package struct Limits: Equatable, Sendable {
-        /// Bytes of all chunk extensions together.
+        /// Bytes of all chunk extensions together, with their `;`.
         package var extensionBytes: Int
-        /// Bytes of all trailer lines together.
+        /// Bytes of all trailer lines together, with their CR.
         package var trailerBytes: Int
         package var trailerFields: Int
 
@@ -132,7 +132,7 @@ package struct ChunkedDecoder: Sendable {
 
     /// `*( ";" name [ "=" ( token / quoted-string ) ] )`. Source: RFC 9112 §7.1.1, RFC 9110 §5.6.4.
     private mutating func takeExtension(_ byte: UInt8) throws(HTTPViolation) {
-        try countExtension()
+        if byte != ASCII.carriageReturn { try countExtension() }
         switch state {
         case .extensionNameStart, .extensionName:
             if ByteSet.token.contains(byte) {

@@ -92,9 +92,11 @@ extension FieldID {
         case 23:
             if bytes.holdsIgnoringCase("x-stainless-retry-count", at: start) { return .xStainlessRetryCount }
         case 29:
-            if bytes.holdsIgnoringCase("access-control-request-method", at: start) { return .accessControlRequestMethod }
+            let isIt = bytes.holdsIgnoringCase("access-control-request-method", at: start)
+            return isIt ? .accessControlRequestMethod : .other
         case 30:
-            if bytes.holdsIgnoringCase("access-control-request-headers", at: start) { return .accessControlRequestHeaders }
+            let isIt = bytes.holdsIgnoringCase("access-control-request-headers", at: start)
+            return isIt ? .accessControlRequestHeaders : .other
         default: break
         }
         return .other

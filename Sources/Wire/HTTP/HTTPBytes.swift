@@ -123,7 +123,7 @@ extension Span where Element == UInt8 {
         holds(lowercased, at: offset, ignoring: 0x20)
     }
 
-    /// Compares by the widest words that fit, the last two overlapping; `text` is a literal, so its words are constants.
+    /// Compares by the widest words that fit, the last two overlapping; the words of a literal are constants.
     @inline(__always)
     private func holds(_ text: StaticString, at offset: Int, ignoring bits: UInt8) -> Bool {
         let wanted = UnsafeRawPointer(text.utf8Start)
