@@ -75,9 +75,15 @@ extension GatewaySettings {
 }
 
 extension ConfigProblem {
-    /// Whether `other` follows from this one: about the same key or one below.
+    /// Whether `other` may only follow from this one: it is about the same key, one below (the empty path is above all),
+    /// or the section or list that this one is directly in.
     fileprivate func covers(_ other: ConfigProblem) -> Bool {
-        other.path == path || other.path.hasPrefix("\(path).") || other.path.hasPrefix("\(path)[")
+        path.isEmpty || other.path == path || other.path.hasPrefix("\(path).") || other.path.hasPrefix("\(path)[")
+            || (!other.path.isEmpty && other.path[...] == Self.parent(of: path[...]))
+    }
+
+    private static func parent(of path: Substring) -> Substring {
+        path.lastIndex { $0 == "." || $0 == "[" }.map { path[..<$0] } ?? ""
     }
 
     /// The problem with the place of its key, or of the nearest one above that is given.
@@ -96,7 +102,7 @@ extension ConfigProblem {
                 (located.line, located.column) = (0, 0)
                 return located
             case nil where key.isEmpty: return located
-            case nil: key = key.lastIndex { $0 == "." || $0 == "[" }.map { key[..<$0] } ?? ""
+            case nil: key = Self.parent(of: key)
             }
         }
     }

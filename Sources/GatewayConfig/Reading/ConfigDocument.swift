@@ -130,27 +130,29 @@ struct ConfigDocument {
         var lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(Array.init)
         let first = mark.line - 1
         let column = mark.column - 1
-        guard first < lines.count, let key = keyLength(lines[first], column) else { return false }
-        let spelling = lines[first][column..<(column + key)]
+        guard first < lines.count, let key = key(of: lines[first], at: column) else { return false }
         for line in (first + 1)..<max(first + 1, lines.count) {
             let indent = lines[line].prefix { $0 == " " }.count
             if indent == lines[line].count || lines[line][indent] == "#" { continue }
             if indent < column { return false }
-            guard indent == column, keyLength(lines[line], column) == key,
-                lines[line][column..<(column + key)] == spelling
+            guard indent == column, let other = Self.key(of: lines[line], at: column),
+                lines[line][other] == lines[first][key]
             else { continue }
-            lines[line].insert(duplicateMark, at: column + key)
+            lines[line].insert(duplicateMark, at: other.upperBound)
             text = joined(lines)
             return true
         }
         return false
     }
 
-    /// Scalars of a plain key that begins at `column`, without the colon; `nil` if there is no such key.
-    private static func keyLength(_ line: [Unicode.Scalar], _ column: Int) -> Int? {
-        guard column < line.count, let colon = line[column...].firstIndex(of: ":"), colon > column else { return nil }
-        let key = line[column..<colon]
-        return key.allSatisfy { $0 != "\"" && $0 != "'" && $0 != "{" && $0 != " " } ? key.count : nil
+    /// Where the text of the key is that begins at `column`, without quotes; `nil` if there is no such key.
+    private static func key(of line: [Unicode.Scalar], at column: Int) -> Range<Int>? {
+        guard column < line.count else { return nil }
+        let quote = line[column]
+        let isQuoted = quote == "\"" || quote == "'"
+        let start = isQuoted ? column + 1 : column
+        guard let end = line[start...].firstIndex(of: isQuoted ? quote : ":"), end > start else { return nil }
+        return line[start..<end].contains { $0 == "{" || $0 == "\\" } ? nil : start..<end
     }
 
     private static func joined(_ lines: [[Unicode.Scalar]]) -> String {

@@ -7,7 +7,12 @@ struct BadValue: Error {
     init(_ expectation: String) { self.expectation = expectation }
 }
 
+/// Longest single value.
+let textBytesMax = 4096
+
 /// How values of one kind are written in the file and in variables.
+///
+/// Texts are one line without control characters and at most ``textBytesMax`` bytes; that is checked for all of them.
 struct SettingFormat<Value> {
     /// For the manual: `duration`, `size`, …
     let kind: String
@@ -24,7 +29,13 @@ struct SettingFormat<Value> {
     ) {
         self.kind = kind
         self.isQuoted = isQuoted
-        self.parse = parse
+        self.parse = { text, directory throws(BadValue) in
+            guard text.utf8.count <= textBytesMax else { throw BadValue("at most \(textBytesMax) bytes long") }
+            guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) else {
+                throw BadValue("one line without control characters")
+            }
+            return try parse(text, directory)
+        }
         self.print = print
     }
 }
@@ -116,21 +127,14 @@ extension SettingFormat where Value == Bool {
 extension SettingFormat where Value == String {
     /// One line of text.
     static var text: Self {
-        Self("text", isQuoted: true) { text, _ throws(BadValue) in
-            guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) else {
-                throw BadValue("one line without control characters")
-            }
-            return text
-        } print: {
+        Self("text", isQuoted: true) { text, _ throws(BadValue) in text } print: {
             $0
         }
     }
 
     /// A path, relative to the folder of the configuration file; what is not empty becomes absolute or begins with it.
     static var path: Self {
-        Self("path", isQuoted: true) { path, directory throws(BadValue) in
-            joined(try SettingFormat.text.parse(path, directory), to: directory)
-        } print: {
+        Self("path", isQuoted: true) { path, directory throws(BadValue) in joined(path, to: directory) } print: {
             $0
         }
     }
@@ -203,6 +207,7 @@ extension SettingRule where Value == String {
     }
 
     static func length(_ range: ClosedRange<Int>) -> Self {
-        Self(sentence: "\(range.lowerBound) to \(range.upperBound) bytes long") { range.contains($0.utf8.count) }
+        let sentence = range.lowerBound == 0 ? "at most \(range.upperBound)" : "\(range.lowerBound) to \(range.upperBound)"
+        return Self(sentence: "\(sentence) bytes long") { range.contains($0.utf8.count) }
     }
 }

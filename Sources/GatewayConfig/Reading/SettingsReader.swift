@@ -41,7 +41,8 @@ struct SettingsReader {
         }
         let keys = Section.keys
         for pair in pairs {
-            let path = path.key(pair.key)
+            // An unknown key may be anything, so that it is shown in part.
+            let path = path.key(String(pair.key.prefix(64).map { $0.isNewline || $0.asciiValue ?? 32 < 32 ? "?" : $0 }))
             guard !pair.isDuplicate else {
                 report(path, line: pair.line, column: pair.column, "given twice")
                 continue

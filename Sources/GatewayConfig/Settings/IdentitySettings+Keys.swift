@@ -61,7 +61,7 @@ extension JWTKeySettings: SettingsSection {
             .optional("kid", \.kid, .text, .length(1...1024)),
             .optional(
                 "algorithm", \.algorithm, .choice, SettingRule(sentence: SettingFormat<Algorithm>.listed) { _ in true }),
-            .optional("secretFile", \.secretFile, .path), .optional("secretEnv", \.secretEnv, .text, .variable),
+            .optional("secretFile", \.secretFile, .path), .optional("secretEnv", \.secretEnv, .variable),
             .secret("secret", \.secret) { $0.secretFile == nil && $0.secretEnv == nil },
             .optional("publicKeyFile", \.publicKeyFile, .path), .optional("jwksFile", \.jwksFile, .path),
         ]
@@ -108,10 +108,10 @@ extension JWTKeySettings.Algorithm {
     }
 }
 
-extension SettingRule where Value == String {
+extension SettingFormat where Value == String {
     /// The name of an environment variable.
     static var variable: Self {
-        Self(sentence: "the name of a variable") { text in
+        Self("variable", isQuoted: true) { text, _ throws(BadValue) in
             let isName = text.utf8.allSatisfy { byte in
                 switch byte {
                 case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
@@ -119,7 +119,11 @@ extension SettingRule where Value == String {
                 default: false
                 }
             }
-            return isName && (1...255).contains(text.utf8.count)
+            // Not repeated: it may be the secret itself.
+            guard isName, (1...255).contains(text.utf8.count) else { throw BadValue("the name of a variable") }
+            return text
+        } print: {
+            $0
         }
     }
 }

@@ -26,7 +26,7 @@ extension ReplicaSettings: SettingsSection {
             .value("name", \.name, .text, .name, isRequired: true), .value("url", \.url, .replicaURL, isRequired: true),
             .value("weight", \.weight, .integer, 1...1000), .choice("kind", \.kind),
             .value("maxInFlight", \.maxInFlight, .integer, 1...65_535), .value("backup", \.backup, .boolean),
-            .optional("apiKeyFile", \.apiKeyFile, .path), .optional("apiKeyEnv", \.apiKeyEnv, .text, .variable),
+            .optional("apiKeyFile", \.apiKeyFile, .path), .optional("apiKeyEnv", \.apiKeyEnv, .variable),
         ]
     }
 
