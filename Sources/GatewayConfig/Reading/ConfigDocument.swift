@@ -151,7 +151,9 @@ struct ConfigDocument {
         let quote = line[column]
         let isQuoted = quote == "\"" || quote == "'"
         let start = isQuoted ? column + 1 : column
-        guard let end = line[start...].firstIndex(of: isQuoted ? quote : ":"), end > start else { return nil }
+        guard var end = line[start...].firstIndex(of: isQuoted ? quote : ":") else { return nil }
+        while !isQuoted, end > start, line[end - 1] == " " { end -= 1 }
+        guard end > start else { return nil }
         return line[start..<end].contains { $0 == "{" || $0 == "\\" } ? nil : start..<end
     }
 
