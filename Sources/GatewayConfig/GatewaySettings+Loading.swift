@@ -9,7 +9,8 @@ extension GatewaySettings {
         switch ConfigFiles.real.read(file, ConfigDocument.textBytesMax) {
         case .success(let read): bytes = read
         case .failure(let problem):
-            throw ConfigProblems([ConfigProblem(file: file, path: "", message: "can't be read: \(problem.expectation)")])
+            throw ConfigProblems([ConfigProblem(file: file, path: "", message: "can't be read: \(problem.expectation)")]
+            )
         }
         guard let text = String(validating: bytes, as: UTF8.self) else {
             let good = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).prefix {

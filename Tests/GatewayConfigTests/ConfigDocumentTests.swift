@@ -10,7 +10,8 @@ import Testing
 
     @Test func `places count from one, in characters, whatever the line ends and the byte order mark`() throws {
         for (text, line, column) in [
-            ("log:\n  level: info\n", 2, 10), ("log:\r\n  level: info\r\n", 2, 10), ("\u{FEFF}log:\n  level: info\n", 2, 10),
+            ("log:\n  level: info\n", 2, 10), ("log:\r\n  level: info\r\n", 2, 10),
+            ("\u{FEFF}log:\n  level: info\n", 2, 10),
             ("# é 名前\nlog: {\"level\": info}\n", 2, 16), ("log: {é: 1, level: info}\n", 1, 20),
         ] {
             let root = try #require(ConfigDocument(text: text, file: "f").root)
@@ -62,6 +63,13 @@ import Testing
         #expect(problems(String(repeating: "{a: ", count: 100_000)).count == 1)
     }
 
+    @Test func `explicit keys are few, because nested ones cost their square`() {
+        func nested(_ depth: Int) -> String { String(repeating: "? ", count: depth) + "a" }
+        #expect(problems(nested(8)) == ["f:1:3: a key must be a plain text"])
+        #expect(problems(nested(9)) == ["f:1:1: more than 8 explicit keys (`? key`)"])
+        #expect(problems("# why? how? what?\na: b?c ?d\n").isEmpty)
+    }
+
     @Test func `a text above one mebibyte is refused unread`() {
         let text = "a: " + String(repeating: "x", count: (1 << 20) - 3)
         #expect(problems(text).isEmpty)
@@ -92,9 +100,12 @@ import Testing
 
     @Test func `whatever the text, reading ends with a tree or with problems inside the text`() {
         let pieces = [
-            "a", "b", "listen", "pools", ":", ": ", "\n", "\n  ", "\n    ", "- ", "? ", "[", "]", "{", "}", ", ", "&a ", "*a",
-            "*", "&", "!", "!!str ", "|\n", ">\n", "'", "\"", "#", " # ", "%YAML 1.1\n", "---\n", "...\n", "<<", "\t", "\r\n",
-            "\u{0}", "\u{7}", "é", "名", "\u{FEFF}", "\u{85}", "\u{2028}", "1", "0x", "~", "null", "\\", "\"\\x", "@", "`",
+            "a", "b", "listen", "pools", ":", ": ", "\n", "\n  ", "\n    ", "- ", "? ", "[", "]", "{", "}", ", ", "&a ",
+            "*a",
+            "*", "&", "!", "!!str ", "|\n", ">\n", "'", "\"", "#", " # ", "%YAML 1.1\n", "---\n", "...\n", "<<", "\t",
+            "\r\n",
+            "\u{0}", "\u{7}", "é", "名", "\u{FEFF}", "\u{85}", "\u{2028}", "1", "0x", "~", "null", "\\", "\"\\x", "@",
+            "`",
         ]
         var generator = SplitMix64(seed: 11)
         for _ in 0..<4000 {
@@ -104,6 +115,8 @@ import Testing
             for problem in document.problems {
                 #expect(problem.line >= 1 && problem.column >= 1 && problem.line <= text.unicodeScalars.count + 2)
             }
+            // Garbage names no pool, so that it can never be usable.
+            #expect(throws: ConfigProblems.self) { try GatewaySettings.parse(text: text) }
         }
     }
 }

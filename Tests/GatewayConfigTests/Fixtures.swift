@@ -16,7 +16,8 @@ struct Fixture: CustomStringConvertible {
     var description: String { name }
 
     static var folder: URL {
-        URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(path: "Fixtures/config")
+        URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(
+            path: "Fixtures/config")
     }
 
     static var all: [Fixture] {

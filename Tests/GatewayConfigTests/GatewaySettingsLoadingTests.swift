@@ -19,7 +19,8 @@ import Testing
     /// Settings with random values in their ranges, as a file.
     private func randomSettings(_ generator: inout SplitMix64) -> GatewaySettings {
         var settings = GatewaySettings()
-        settings.listen.address = HostPort(["::1", "0.0.0.0", "host-1.example"].randomElement(using: &generator) ?? "h", 1)
+        settings.listen.address = HostPort(
+            ["::1", "0.0.0.0", "host-1.example"].randomElement(using: &generator) ?? "h", 1)
         settings.listen.loops = .random(in: 0...256, using: &generator)
         settings.admin.address = Bool.random(using: &generator) ? nil : HostPort("127.0.0.1", 9901)
         settings.admin.socket = "/run/weir \"quoted\" \\ #/admin.sock"

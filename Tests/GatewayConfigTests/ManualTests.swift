@@ -101,7 +101,8 @@ import Testing
         var variables: [String: String] = [:]
         for key in GatewaySettings.descriptions {
             let parts = key.path.split(separator: ".").map { part in
-                part.hasSuffix("[]") ? SettingPath.upperSnake(String(part.dropLast(2))) + "_0" : SettingPath.upperSnake(String(part))
+                part.hasSuffix("[]")
+                    ? SettingPath.upperSnake(String(part.dropLast(2))) + "_0" : SettingPath.upperSnake(String(part))
             }
             let variable = parts.joined(separator: "_")
             #expect(variables[variable] == nil, "\(key.path) and \(variables[variable] ?? "")")

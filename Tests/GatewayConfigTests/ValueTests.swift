@@ -13,7 +13,9 @@ import Testing
         key.secret = secret
         var inSettings = ""
         dump(key, to: &inSettings)
-        for text in ["\(secret)", String(reflecting: secret), String(describing: [secret]), dumped, inSettings, "\(key)"] {
+        for text in [
+            "\(secret)", String(reflecting: secret), String(describing: [secret]), dumped, inSettings, "\(key)",
+        ] {
             #expect(text.contains("***") && !text.contains("hunter2") && !text.contains("104"))
         }
     }
@@ -84,7 +86,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "h", "http://", "http://h:", "http://h:x", "http://h:65536", "http://::1", "http://[h]", "http://[127.0.0.1]",
+        "", "h", "http://", "http://h:", "http://h:x", "http://h:65536", "http://::1", "http://[h]",
+        "http://[127.0.0.1]",
         "http://h//a", "http://h/a b", "http://h/%zz|", "http://256.0.0.1", "HTTP//h", "http://h:+1", "http://hä",
     ])
     func `a replica's URL with anything odd is refused`(text: String) {

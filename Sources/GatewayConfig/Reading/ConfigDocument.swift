@@ -2,7 +2,7 @@ import Yams
 
 /// The text of a configuration file as a tree of values with their places.
 ///
-/// Bounds: 1 MiB of text, 64 levels, 200000 values after aliases are replaced, 100 duplicate keys.
+/// Bounds: 1 MiB of text, 64 levels, 200000 values after aliases are replaced, 100 duplicate keys, 8 explicit keys.
 ///
 /// Yams replaces aliases while it reads, and hashes every mapping key: a key made of nested aliases would keep it busy
 /// for ever. So aliases are hidden from it (their `*` becomes ``aliasMark``, which makes them plain texts of the same
@@ -12,6 +12,8 @@ struct ConfigDocument {
     static let depthMax = 64
     static let valuesMax = 200_000
     static let duplicatesMax = 100
+    /// `? key`, which nobody needs here. Nested ones are hashed once a level, and so cost their square.
+    static let explicitKeysMax = 8
 
     /// `nil` when the text could not be read or holds nothing.
     private(set) var root: ConfigNode?
@@ -31,6 +33,10 @@ struct ConfigDocument {
         }
         if let odd = text.unicodeScalars.first(where: { $0 == Self.aliasMark || $0 == Self.duplicateMark }) {
             report(1, 1, "the character U+\(String(odd.value, radix: 16, uppercase: true)) is not allowed")
+            return
+        }
+        guard Self.explicitKeys(in: text) <= Self.explicitKeysMax else {
+            report(1, 1, "more than \(Self.explicitKeysMax) explicit keys (`? key`)")
             return
         }
         read(Self.hidingAliases(in: text))
@@ -104,6 +110,19 @@ struct ConfigDocument {
         }
         if star { hidden.append("*") }
         return String(hidden)
+    }
+
+    /// What may be a `?` that begins a key; counts those in comments and texts too.
+    private static func explicitKeys(in text: String) -> Int {
+        var count = 0
+        var before: Unicode.Scalar = "\n"
+        var isMark = false
+        for scalar in text.unicodeScalars {
+            if isMark, " \t\r\n".unicodeScalars.contains(scalar) { count += 1 }
+            isMark = scalar == "?" && " \t\n[{,".unicodeScalars.contains(before)
+            before = scalar
+        }
+        return count
     }
 
     private static func restored(_ text: String) -> String {

@@ -32,7 +32,8 @@ struct SettingsReader {
         origins[path.description] = .file(line: node.line, column: node.column)
     }
 
-    mutating func read<Section: SettingsSection>(_ section: inout Section, from node: ConfigNode, at path: SettingPath) {
+    mutating func read<Section: SettingsSection>(_ section: inout Section, from node: ConfigNode, at path: SettingPath)
+    {
         note(path, node)
         if node.isNull { return }
         guard case .mapping(let pairs) = node.value else {

@@ -87,7 +87,8 @@ extension JWTKeySettings: SettingsSection {
         } else if let secret, secret.bytes.count < algorithm.secretBytesMin {
             found.append(
                 path.key(secretFile != nil ? "secretFile" : secretEnv != nil ? "secretEnv" : "secret"),
-                "must be at least \(algorithm.secretBytesMin) bytes for \(algorithm.rawValue), is \(secret.bytes.count)")
+                "must be at least \(algorithm.secretBytesMin) bytes for \(algorithm.rawValue), is \(secret.bytes.count)"
+            )
         }
         return found
     }

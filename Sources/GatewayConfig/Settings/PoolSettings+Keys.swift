@@ -37,7 +37,8 @@ extension ReplicaSettings: SettingsSection {
         }
         // It becomes a header field, where a line end would begin another one.
         if let apiKey, !apiKey.bytes.allSatisfy({ (0x21...0x7E).contains($0) }) {
-            found.append(path.key(apiKeyFile != nil ? "apiKeyFile" : "apiKeyEnv"), "must hold one word of visible ASCII")
+            found.append(
+                path.key(apiKeyFile != nil ? "apiKeyFile" : "apiKeyEnv"), "must hold one word of visible ASCII")
         }
         return found
     }
