@@ -76,8 +76,8 @@ extension GatewaySettings {
 }
 
 extension ConfigProblem {
-    /// Whether `other` may only follow from this one: it is about the same key, one below (the empty path is above all),
-    /// or the section or list that this one is directly in.
+    /// Whether `other` may only follow from this one: it is about the same key, one below (the empty path is above
+    /// all), or the section or list that this one is directly in.
     fileprivate func covers(_ other: ConfigProblem) -> Bool {
         path.isEmpty || other.path == path || other.path.hasPrefix("\(path).") || other.path.hasPrefix("\(path)[")
             || (!other.path.isEmpty && other.path[...] == Self.parent(of: path[...]))

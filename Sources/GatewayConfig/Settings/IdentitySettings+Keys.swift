@@ -60,7 +60,8 @@ extension JWTKeySettings: SettingsSection {
         [
             .optional("kid", \.kid, .text, .length(1...1024)),
             .optional(
-                "algorithm", \.algorithm, .choice, SettingRule(sentence: SettingFormat<Algorithm>.listed) { _ in true }),
+                "algorithm", \.algorithm, .choice,
+                SettingRule(sentence: SettingFormat<Algorithm>.listed) { _ in true }),
             .optional("secretFile", \.secretFile, .path), .optional("secretEnv", \.secretEnv, .variable),
             .secret("secret", \.secret) { $0.secretFile == nil && $0.secretEnv == nil },
             .optional("publicKeyFile", \.publicKeyFile, .path), .optional("jwksFile", \.jwksFile, .path),
