@@ -107,10 +107,10 @@ struct ChatRequestReader: ~Escapable {
     // MARK: Members with structure
 
     private mutating func readMessages(_ kind: JSONKind) throws(BodyProblem) {
+        // Other endpoints may carry the member for all we care.
+        guard request.kind == .chat else { return _ = try skip() }
         let place = BodyPlace.member(.messages)
         guard kind == .array else {
-            // A plain completion may carry the member for all we care.
-            guard request.kind == .chat else { return _ = try skip() }
             throw .wrongType(place, expected: .arrayOfObjects, found: try found(kind))
         }
         try scan { scanner throws(JSONProblem) in try scanner.openArray() }
@@ -122,7 +122,7 @@ struct ChatRequestReader: ~Escapable {
             }
             request.messages.append(try readMessage(index))
         }
-        if request.messages.isEmpty, request.kind == .chat { throw .emptyArray(place) }
+        if request.messages.isEmpty { throw .emptyArray(place) }
     }
 
     private mutating func readMessage(_ index: Int) throws(BodyProblem) -> ChatMessage {
