@@ -18,6 +18,7 @@ struct ChatChunkReader: ~Escapable {
         try scanner.openObject()
         let start = scanner.at - 1
         while let name = try scanner.member() {
+            chunk.hasMembers = true
             let key = key(name)
             switch key.count {
             case 2 where key.isName("id"): chunk.id = try scanner.skip()
