@@ -5,7 +5,8 @@ import Testing
 
 @Suite struct BodyEditsTests {
     @Test(arguments: [
-        (#"{"model":"a"}"#, #"{"model":"up"}"#), (#"{"x":1, "model" : "a" ,"y":2}"#, #"{"x":1, "model" : "up" ,"y":2}"#),
+        (#"{"model":"a"}"#, #"{"model":"up"}"#),
+        (#"{"x":1, "model" : "a" ,"y":2}"#, #"{"x":1, "model" : "up" ,"y":2}"#),
         (#"{"model":"up"}"#, #"{"model":"up"}"#), (#"{"model":"u\u0070"}"#, #"{"model":"up"}"#),
     ])
     func `the model is renamed and nothing else`(_ body: String, _ expected: String) throws {
@@ -16,8 +17,14 @@ import Testing
 
     @Test(arguments: [
         (#"{"model":"a","stream":true}"#, #"{"model":"a","stream":true,"stream_options":{"include_usage":true}}"#),
-        (#"{"model":"a","stream":true,"stream_options":null}"#, #"{"model":"a","stream":true,"stream_options":{"include_usage":true}}"#),
-        (#"{"model":"a","stream":true,"stream_options":{ }}"#, #"{"model":"a","stream":true,"stream_options":{"include_usage":true }}"#),
+        (
+            #"{"model":"a","stream":true,"stream_options":null}"#,
+            #"{"model":"a","stream":true,"stream_options":{"include_usage":true}}"#
+        ),
+        (
+            #"{"model":"a","stream":true,"stream_options":{ }}"#,
+            #"{"model":"a","stream":true,"stream_options":{"include_usage":true }}"#
+        ),
         (
             #"{"stream_options":{"x":1},"model":"a","stream":true}"#,
             #"{"stream_options":{"include_usage":true,"x":1},"model":"a","stream":true}"#
@@ -43,7 +50,8 @@ import Testing
     }
 
     @Test(arguments: [
-        (#"{"session_id":"s","model":"a"}"#, #"{"model":"a"}"#), (#"{"model":"a","session_id":"s"}"#, #"{"model":"a"}"#),
+        (#"{"session_id":"s","model":"a"}"#, #"{"model":"a"}"#),
+        (#"{"model":"a","session_id":"s"}"#, #"{"model":"a"}"#),
         (#"{"model":"a" , "session_id" : "s" , "x":1}"#, #"{"model":"a" ,  "x":1}"#),
         (#"{"model":"a" , "session_id" : "s" }"#, #"{"model":"a"  }"#), (#"{"model":"a"}"#, #"{"model":"a"}"#),
     ])
@@ -54,12 +62,19 @@ import Testing
     }
 
     @Test(arguments: [
-        (#"{"model":"a"}"#, #"{"model":"a","max_tokens":9}"#), (#"{"model":"a","max_tokens":5}"#, #"{"model":"a","max_tokens":9}"#),
+        (#"{"model":"a"}"#, #"{"model":"a","max_tokens":9}"#),
+        (#"{"model":"a","max_tokens":5}"#, #"{"model":"a","max_tokens":9}"#),
         (#"{"model":"a","max_tokens":null}"#, #"{"model":"a","max_tokens":9}"#),
         (#"{"max_completion_tokens":5,"model":"a"}"#, #"{"max_completion_tokens":9,"model":"a"}"#),
         (#"{"max_completion_tokens":null,"model":"a"}"#, #"{"max_completion_tokens":null,"model":"a","max_tokens":9}"#),
-        (#"{"max_completion_tokens":5,"model":"a","max_tokens":6}"#, #"{"max_completion_tokens":9,"model":"a","max_tokens":9}"#),
-        (#"{"max_completion_tokens":5,"model":"a","max_tokens":null}"#, #"{"max_completion_tokens":9,"model":"a","max_tokens":null}"#),
+        (
+            #"{"max_completion_tokens":5,"model":"a","max_tokens":6}"#,
+            #"{"max_completion_tokens":9,"model":"a","max_tokens":9}"#
+        ),
+        (
+            #"{"max_completion_tokens":5,"model":"a","max_tokens":null}"#,
+            #"{"max_completion_tokens":9,"model":"a","max_tokens":null}"#
+        ),
         (#"{"model":"a","max_tokens":9}"#, #"{"model":"a","max_tokens":9}"#),
     ])
     func `the token limit in force is set`(_ body: String, _ expected: String) throws {
@@ -74,7 +89,9 @@ import Testing
         edits.messages = .prepend(Array(#"{"role":"user","content":"a"},{"role":"assistant","content":"b"}"#.utf8))
         #expect(
             try edited(body, edits)
-                == #"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}, {"role":"user","content":"c"} ],"model":"a"}"#)
+                == #"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}, {"#
+                + #""role":"user","content":"c"} ],"model":"a"}"#
+        )
         edits.messages = .replace(Array(#"{"role":"user"}"#.utf8))
         #expect(try edited(body, edits) == #"{"messages":[{"role":"user"}],"model":"a"}"#)
         edits.messages = .prepend([])
@@ -90,13 +107,16 @@ import Testing
                 == #"{"model":"a","messages":[{"role":"user"},{"role":"assistant","content":"Once \"upon\" "}]"# + tail)
         #expect(
             try edited(
-                #"{"add_generation_prompt":true,"continue_final_message":null,"model":"a","messages":[{"role":"user"}]}"#, edits)
+                #"{"add_generation_prompt":true,"continue_final_message":null,"model":"a","messages":[{"#
+                    + #""role":"user"}]}"#,
+                edits)
                 == #"{"add_generation_prompt":false,"continue_final_message":true,"model":"a","#
                 + #""messages":[{"role":"user"},{"role":"assistant","content":"Once \"upon\" "}]}"#)
         edits.messages = .prepend(Array(#"{"role":"system"}"#.utf8))
         #expect(
             try edited(#"{"model":"a","messages":[{"role":"user"}]}"#, edits)
-                == #"{"model":"a","messages":[{"role":"system"},{"role":"user"},{"role":"assistant","content":"Once \"upon\" "}]"#
+                == #"{"model":"a","messages":[{"role":"system"},{"role":"user"},{"role":"assistant","#
+                + #""content":"Once \"upon\" "}]"#
                 + tail)
         edits.messages = .replace(Array(#"{"role":"tool"}"#.utf8))
         #expect(
@@ -109,12 +129,15 @@ import Testing
         edits.continuation = Array(" time".utf8)
         #expect(
             try edited(
-                #"{"model":"a","messages":[{"role":"assistant","content":"Once upon a"}],"continue_final_message":true,"add_generation_prompt":false}"#,
+                #"{"model":"a","messages":[{"role":"assistant","content":"Once upon a"}],"#
+                    + #""continue_final_message":true,"add_generation_prompt":false}"#,
                 edits)
-                == #"{"model":"a","messages":[{"role":"assistant","content":"Once upon a time"}],"continue_final_message":true,"add_generation_prompt":false}"#
+                == #"{"model":"a","messages":[{"role":"assistant","content":"Once upon a time"}],"#
+                + #""continue_final_message":true,"add_generation_prompt":false}"#
         )
         #expect(
-            try edited(#"{"model":"a","prompt":"Once upon a"}"#, edits, .completion) == #"{"model":"a","prompt":"Once upon a time"}"#)
+            try edited(#"{"model":"a","prompt":"Once upon a"}"#, edits, .completion)
+                == #"{"model":"a","prompt":"Once upon a time"}"#)
     }
 
     @Test func `a chat becomes a completion by its token ids`() throws {
@@ -124,14 +147,15 @@ import Testing
         edits.returnsTokenIDs = true
         #expect(
             try edited(
-                #"{"messages":[{"role":"user"}],"tools":[{}],"model":"a","seed":1,"tool_choice":"auto", "add_generation_prompt":true}"#,
+                #"{"messages":[{"role":"user"}],"tools":[{}],"model":"a","seed":1,"#
+                    + #""tool_choice":"auto", "add_generation_prompt":true}"#,
                 edits) == #"{"model":"a","seed":1,"prompt":[1,2,3],"return_token_ids":true}"#)
     }
 
     @Test func `no edits, or edits that are true already, leave the body alone`() throws {
         let body = Array(
-            #"{"model":"a","stream":true,"stream_options":{"include_usage":true},"max_tokens":9,"return_token_ids":true,"messages":[{"role":"user"}]}"#
-                .utf8)
+            (#"{"model":"a","stream":true,"stream_options":{"include_usage":true},"max_tokens":9,"#
+                + #""return_token_ids":true,"messages":[{"role":"user"}]}"#).utf8)
         let request = try ChatRequest.read(body.span, kind: .chat)
         var edits = BodyEdits()
         edits.model = BodyEdits.quoted("a")
@@ -154,7 +178,10 @@ import Testing
     private func randomMembers(_ generator: inout SplitMix64) -> [(name: String, value: String)] {
         let optional: [(String, [String])] = [
             ("stream", ["true", "true", "false", "null"]),
-            ("stream_options", ["null", "{}", "{ }", #"{"a":[1]}"#, #"{"include_usage":false}"#, #"{"b":2 ,"include_usage" : true}"#]),
+            (
+                "stream_options",
+                ["null", "{}", "{ }", #"{"a":[1]}"#, #"{"include_usage":false}"#, #"{"b":2 ,"include_usage" : true}"#]
+            ),
             ("max_tokens", ["5", "null", "77"]), ("max_completion_tokens", ["6", "null"]),
             ("session_id", [#""s-1""#, "null"]), ("return_token_ids", ["false", "true", "null"]),
             ("add_generation_prompt", ["true", "false"]), ("continue_final_message", ["false", "null"]),
@@ -165,8 +192,10 @@ import Testing
             (name: "model", value: [#""m""#, #""public-\u0061""#].randomElement(using: &generator)!),
             (
                 name: "messages",
-                value: [#"[{"role":"user","content":"q"}]"#, #"[ {"role":"system"} , {"content":"q" ,"role":"user"} ]"#]
-                    .randomElement(using: &generator)!
+                value: [
+                    #"[{"role":"user","content":"q"}]"#, #"[ {"role":"system"} , {"content":"q" ,"role":"user"} ]"#,
+                ]
+                .randomElement(using: &generator)!
             ),
         ]
         for (name, values) in optional where Bool.random(using: &generator) {
@@ -190,7 +219,9 @@ import Testing
             edits.returnsTokenIDs = Bool.random(using: &generator)
             if Bool.random(using: &generator) { edits.continuation = Array("so far\\n".utf8) }
             if Bool.random(using: &generator) { edits.removed = [.tools, .toolChoice, .user] }
-            if Bool.random(using: &generator) { edits.messages = .prepend(Array(#"{"role":"user","content":"old"}"#.utf8)) }
+            if Bool.random(using: &generator) {
+                edits.messages = .prepend(Array(#"{"role":"user","content":"old"}"#.utf8))
+            }
 
             let result = try edited(body, edits)
             #expect(
@@ -207,10 +238,12 @@ import Testing
     }
 
     private func sorted(_ value: JSONValue) -> JSONValue {
-        .object((value.object ?? []).sorted { $0.name < $1.name }.map { member in
-            member.name == "stream_options" && member.value.object != nil
-                ? .init(name: member.name, value: .object(member.value.object!.sorted { $0.name < $1.name })) : member
-        })
+        .object(
+            (value.object ?? []).sorted { $0.name < $1.name }.map { member in
+                member.name == "stream_options" && member.value.object != nil
+                    ? .init(name: member.name, value: .object(member.value.object!.sorted { $0.name < $1.name }))
+                    : member
+            })
     }
 
     private func edited(_ body: String, _ edits: BodyEdits, _ kind: ChatRequest.Kind = .chat) throws -> String {

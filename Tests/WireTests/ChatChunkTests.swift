@@ -6,7 +6,9 @@ import Testing
 
 @Suite struct ChatChunkTests {
     static let usual =
-        #"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"tiny","choices":[{"index":0,"delta":{"content":" h\u00e9"},"logprobs":null,"finish_reason":null}],"usage":null}"#
+        #"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"tiny","#
+            + #""choices":[{"index":0,"delta":{"content":" h\u00e9"},"logprobs":null,"finish_reason":null}],"#
+            + #""usage":null}"#
 
     @Test func `a content delta gives its parts where they lie`() throws {
         let bytes = Array(Self.usual.utf8)
@@ -47,11 +49,13 @@ import Testing
         #expect(try !read(#"{"choices":[{"delta":\#(delta)}]}"#).hasContent)
     }
 
-    @Test(arguments: [
-        ("null", .none), (#""""#, .none), (#""stop""#, .stop), (#""length""#, .length), (#""tool_calls""#, .toolCalls),
-        (#""content_filter""#, .contentFilter), (#""function_call""#, .functionCall), (#""abort""#, .abort),
-        (#""eos_token""#, .other), (#""stoq""#, .other), (#""tool_callz""#, .other), ("7", .none),
-    ] as [(String, FinishReason)])
+    @Test(
+        arguments: [
+            ("null", .none), (#""""#, .none), (#""stop""#, .stop), (#""length""#, .length),
+            (#""tool_calls""#, .toolCalls),
+            (#""content_filter""#, .contentFilter), (#""function_call""#, .functionCall), (#""abort""#, .abort),
+            (#""eos_token""#, .other), (#""stoq""#, .other), (#""tool_callz""#, .other), ("7", .none),
+        ] as [(String, FinishReason)])
     func `finish reasons are told apart`(_ value: String, _ reason: FinishReason) throws {
         let bytes = Array(#"{"choices":[{"index":3,"finish_reason":\#(value),"stop_reason":null}]}"#.utf8)
         let chunk = try ChatChunk.read(bytes.span)
@@ -64,7 +68,8 @@ import Testing
 
     @Test func `each of several choices is counted`() throws {
         let chunk = try read(
-            #"{"choices":[{"index":5,"delta":{}},{"index":127,"finish_reason":"stop"},{"index":0,"finish_reason":"abort"},{"index":128,"finish_reason":"stop"},7]}"#
+            #"{"choices":[{"index":5,"delta":{}},{"index":127,"finish_reason":"stop"},{"index":0,"#
+                + #""finish_reason":"abort"},{"index":128,"finish_reason":"stop"},7]}"#
         )
         #expect(chunk.choiceCount == 4)
         #expect(chunk.choice.index == 5)
@@ -75,7 +80,8 @@ import Testing
 
     @Test func `the usage chunk carries usage and no choice`() throws {
         let chunk = try read(
-            #"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":3}}}"#
+            #"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5,"total_tokens":12,"#
+                + #""prompt_tokens_details":{"cached_tokens":3}}}"#
         )
         #expect(chunk.usage == Usage(promptTokens: 7, completionTokens: 5))
         #expect(chunk.isUsageOnly)
@@ -85,7 +91,8 @@ import Testing
 
     @Test func `absurd token counts become harmless`() throws {
         let usage = try read(
-            #"{"usage":{"prompt_tokens":-5,"completion_tokens":99999999999999999999,"total_tokens":"many"}}"#).usage
+            #"{"usage":{"prompt_tokens":-5,"completion_tokens":99999999999999999999,"total_tokens":"many"}}"#
+        ).usage
         #expect(usage == Usage(promptTokens: 0, completionTokens: 0))
         #expect(try read(#"{"usage":{"completion_tokens":9999999999}}"#).usage?.completionTokens == Int(Int32.max))
     }
@@ -101,7 +108,8 @@ import Testing
     }
 
     @Test func `token ids are found where vLLM and our replicas put them`() throws {
-        let bytes = Array(#"{"prompt_token_ids":[1,2],"choices":[{"token_ids":[3],"text":"x","prompt_token_ids":[4]}]}"#.utf8)
+        let bytes = Array(
+            #"{"prompt_token_ids":[1,2],"choices":[{"token_ids":[3],"text":"x","prompt_token_ids":[4]}]}"#.utf8)
         let chunk = try ChatChunk.read(bytes.span)
         #expect(text(chunk.promptTokenIDs, bytes) == "[1,2]")
         #expect(text(chunk.choice.tokenIDs, bytes) == "[3]")
@@ -112,8 +120,10 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "{", "[]", "null", "7", "<html>", #"{"choices":[{"delta":{"content":"a}]}"#, #"{"choices":[{"delta":{"content":"a"}]}"#,
-        #"{"choices":[}"#, #"{"usage":{"prompt_tokens":}}"#, #"{"a":1} {"b":2}"#, "{\"a\":\"\u{1}\"}", #"{"choices":[{"index":01}]}"#,
+        "", "{", "[]", "null", "7", "<html>", #"{"choices":[{"delta":{"content":"a}]}"#,
+        #"{"choices":[{"delta":{"content":"a"}]}"#,
+        #"{"choices":[}"#, #"{"usage":{"prompt_tokens":}}"#, #"{"a":1} {"b":2}"#, "{\"a\":\"\u{1}\"}",
+        #"{"choices":[{"index":01}]}"#,
     ])
     func `a malformed event is refused`(_ text: String) {
         #expect(throws: JSONProblem.self) { try read(text) }
@@ -180,7 +190,9 @@ import Testing
     }
 
     @Test func `usage is hidden or summed up, its details stay`() throws {
-        let text = #"{"usage":{"total_tokens":3,"prompt_tokens":1,"d":{"cached_tokens":1},"completion_tokens":2},"choices":[]}"#
+        let text =
+            #"{"usage":{"total_tokens":3,"prompt_tokens":1,"d":{"cached_tokens":1},"completion_tokens":2},"#
+                + #""choices":[]}"#
         var rewrite = ChatRewrite()
         rewrite.usage = .null
         #expect(try rewritten(text, rewrite) == #"{"usage":null,"choices":[]}"#)
@@ -188,7 +200,9 @@ import Testing
         rewrite.usage = .counts(Usage(promptTokens: 10, completionTokens: 20))
         #expect(
             try rewritten(text, rewrite)
-                == #"{"usage":{"total_tokens":30,"prompt_tokens":10,"d":{"cached_tokens":1},"completion_tokens":20},"choices":[]}"#)
+                == #"{"usage":{"total_tokens":30,"prompt_tokens":10,"d":{"cached_tokens":1},"#
+                + #""completion_tokens":20},"choices":[]}"#
+        )
         #expect(try rewritten(#"{"usage":null}"#, rewrite) == #"{"usage":null}"#)
     }
 
@@ -198,7 +212,8 @@ import Testing
         rewrite.hidesTokenIDs = true
         #expect(
             try rewritten(
-                #"{"choices":[{"token_ids":[1],"delta":{"role":"assistant","content":"a"}}],"prompt_token_ids":[1,2]}"#, rewrite)
+                #"{"choices":[{"token_ids":[1],"delta":{"role":"assistant","content":"a"}}],"prompt_token_ids":[1,2]}"#,
+                rewrite)
                 == #"{"choices":[{"token_ids":null,"delta":{"role":null,"content":"a"}}],"prompt_token_ids":null}"#)
     }
 

@@ -6,8 +6,9 @@ import Testing
 @Suite struct ChatReplyTests {
     @Test func `a whole chat reply gives its message, usage and completeness`() throws {
         let bytes = Array(
-            #"{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#
-                .utf8)
+            (#"{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"#
+                + #""role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"#
+                + #""completion_tokens":1,"total_tokens":4}}"#).utf8)
         let reply = try ChatReply.read(bytes.span)
         #expect(reply.isComplete && !reply.isEmpty && !reply.isError)
         #expect(text(reply.message, bytes) == #"{"role":"assistant","content":"Hi"}"#)
@@ -28,7 +29,8 @@ import Testing
         (#"{"choices":[{"finish_reason":"stop","text":"a"},{"text":"b"}]}"#, false, false),
         (#"{"choices":[{"finish_reason":"abort","text":"a"}]}"#, false, false),
         (#"{"choices":[]}"#, false, true), ("{}", false, true),
-        (#"{"object":"list","data":[{"embedding":[0.1]}]}"#, true, false), (#"{"object":"list","data":[]}"#, true, true),
+        (#"{"object":"list","data":[{"embedding":[0.1]}]}"#, true, false),
+        (#"{"object":"list","data":[]}"#, true, true),
         (#"{"error":{"message":"x"},"choices":[{"finish_reason":"stop","text":"a"}]}"#, false, false),
         (#"{"object":"error","message":"x"}"#, false, true),
     ])
@@ -54,7 +56,8 @@ import Testing
 
     @Test func `vLLM's integer codes and class names become OpenAI's words`() {
         let error = normalise(
-            404, #"{"error":{"message":"The model `x` does not exist.","type":"NotFoundError","param":"model","code":404}}"#)
+            404,
+            #"{"error":{"message":"The model `x` does not exist.","type":"NotFoundError","param":"model","code":404}}"#)
         #expect(
             error
                 == UpstreamError(
@@ -63,10 +66,14 @@ import Testing
     }
 
     @Test(arguments: [
-        #"{"error":{"message":"This model's maximum context length is 1024 tokens. However, you requested 2000 tokens.","type":"BadRequestError","param":null,"code":400}}"#,
-        #"{"object":"error","message":"This model's maximum context length is 1024 tokens.","type":"BadRequestError","code":400}"#,
-        #"{"error":{"code":400,"message":"the request exceeds the available context size, try increasing it","type":"exceed_context_size_error","n_ctx":512}}"#,
-        #"{"error":{"message":"too long","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+        #"{"error":{"message":"This model's maximum context length is 1024 tokens."#
+            + #" However, you requested 2000 tokens.","type":"BadRequestError","param":null,"code":400}}"#,
+        #"{"object":"error","message":"This model's maximum context length is 1024 tokens.","#
+            + #""type":"BadRequestError","code":400}"#,
+        #"{"error":{"code":400,"message":"the request exceeds the available context size, try increasing it","#
+            + #""type":"exceed_context_size_error","n_ctx":512}}"#,
+        #"{"error":{"message":"too long","type":"invalid_request_error","param":"messages","#
+            + #""code":"context_length_exceeded"}}"#,
     ])
     func `a prompt that is too long is recognised from every engine`(_ body: String) {
         let error = normalise(400, body)
@@ -77,13 +84,15 @@ import Testing
 
     @Test func `FastAPI's detail is understood`() {
         #expect(normalise(400, #"{"detail":"Bad thing"}"#).message == "Bad thing")
-        let error = normalise(422, #"{"detail":[{"loc":["body","messages",0,"role"],"msg":"Field required","type":"missing"}]}"#)
+        let error = normalise(
+            422, #"{"detail":[{"loc":["body","messages",0,"role"],"msg":"Field required","type":"missing"}]}"#)
         #expect(error.message == "Field required")
         #expect(error.param == "messages[0].role")
     }
 
     @Test(arguments: [
-        "", "<html><body>nginx</body></html>", "Bad Request", "{", "null", "[]", #"{"error":{}}"#, #"{"error":{"message":""}}"#,
+        "", "<html><body>nginx</body></html>", "Bad Request", "{", "null", "[]", #"{"error":{}}"#,
+        #"{"error":{"message":""}}"#,
         #"{"error":"<b>no</b>"}"#, #"{"error":{"message":"connect to 10.0.0.12:8000 failed"}}"#,
         #"{"error":{"message":"see http://replica-1:8000/x"}}"#, #"{"error":{"message":"replica-1:8000 said no"}}"#,
         #"{"error":{"message":"Traceback (most recent call last)"}}"#, #"{"error":{"message":"at /home/llm/server"}}"#,
@@ -92,10 +101,15 @@ import Testing
     ])
     func `garbage and internals are answered with a general sentence`(_ body: String) {
         let error = normalise(400, body)
-        #expect(error == UpstreamError(message: "The model refused the request.", type: "invalid_request_error", param: nil, code: nil))
+        #expect(
+            error
+                == UpstreamError(
+                    message: "The model refused the request.", type: "invalid_request_error", param: nil, code: nil))
     }
 
-    @Test(arguments: ["0.25 is too low", "use version 1.2.3", "top_p must be in (0, 1], got 2.0.", "at most 4096 tokens: 5000 given"])
+    @Test(arguments: [
+        "0.25 is too low", "use version 1.2.3", "top_p must be in (0, 1], got 2.0.", "at most 4096 tokens: 5000 given",
+    ])
     func `numbers in a message are no addresses`(_ message: String) {
         #expect(normalise(400, #"{"error":{"message":"\#(message)"}}"#).message == message)
     }
@@ -111,7 +125,9 @@ import Testing
     }
 
     @Test func `an error inside a stream says its status in its code, or is a failure of the server`() {
-        func event(_ text: String) -> (status: Int, error: UpstreamError) { UpstreamError.normalise(event: Array(text.utf8).span) }
+        func event(_ text: String) -> (status: Int, error: UpstreamError) {
+            UpstreamError.normalise(event: Array(text.utf8).span)
+        }
         #expect(event(#"{"error":{"message":"bad","code":400}}"#).status == 400)
         #expect(event(#"{"error":{"message":"bad","code":400}}"#).error.message == "bad")
         #expect(event(#"{"object":"error","message":"bad","code":422}"#).status == 422)
@@ -127,13 +143,17 @@ import Testing
         writer.append(openAIError: GatewayError.modelNotFound(model: "a\"b").answer)
         #expect(
             writer.bytes.text
-                == #"{"error":{"message":"The model `a\"b` does not exist.","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#)
+                == #"{"error":{"message":"The model `a\"b` does not exist.","type":"invalid_request_error","#
+                + #""param":"model","code":"model_not_found"}}"#
+        )
         writer.removeAll()
         let nothing: [UInt8] = []
         writer.append(openAIError: UpstreamError.normalise(status: 400, body: nothing.span))
         #expect(
             writer.bytes.text
-                == #"{"error":{"message":"The model refused the request.","type":"invalid_request_error","param":null,"code":null}}"#)
+                == #"{"error":{"message":"The model refused the request.","type":"invalid_request_error","#
+                + #""param":null,"code":null}}"#
+        )
     }
 
     @Test func `an error inside a stream is one event that readers see as an error`() throws {
@@ -157,7 +177,8 @@ import Testing
         writer.append(modelList: models)
         #expect(
             writer.bytes.text
-                == #"{"object":"list","data":[{"id":"tiny","object":"model","created":5,"owned_by":"weir"},{"id":"b\"","object":"model","created":6,"owned_by":"x"}]}"#
+                == #"{"object":"list","data":[{"id":"tiny","object":"model","created":5,"owned_by":"weir"},{"#
+                + #""id":"b\"","object":"model","created":6,"owned_by":"x"}]}"#
         )
         writer.removeAll()
         writer.append(modelList: [])
@@ -165,7 +186,8 @@ import Testing
     }
 
     @Test func `events of our own read like a replica's`() throws {
-        let chat = ChatStreamWriter(kind: .chat, id: Array(#""i""#.utf8), created: Array("7".utf8), model: Array(#""m""#.utf8))
+        let chat = ChatStreamWriter(
+            kind: .chat, id: Array(#""i""#.utf8), created: Array("7".utf8), model: Array(#""m""#.utf8))
         var writer = ByteWriter()
         chat.appendRole(into: &writer)
         chat.append(content: Array(#"a\n"#.utf8).span, into: &writer)
@@ -189,7 +211,8 @@ import Testing
     }
 
     @Test func `a completion's own events have text instead of deltas`() throws {
-        let completion = ChatStreamWriter(kind: .completion, id: Array("1".utf8), created: Array("7".utf8), model: Array("2".utf8))
+        let completion = ChatStreamWriter(
+            kind: .completion, id: Array("1".utf8), created: Array("7".utf8), model: Array("2".utf8))
         var writer = ByteWriter()
         completion.appendRole(into: &writer)
         #expect(writer.count == 0)

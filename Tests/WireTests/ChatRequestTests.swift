@@ -7,7 +7,8 @@ import Testing
     @Test func `a usual chat request is read in one pass`() throws {
         let body = Array(
             #"""
-            {"model":"tiny","messages":[{"role":"system","content":"Be kind."},{"content":[{"type":"text"}],"role":"user"}],
+            {"model":"tiny","messages":[{"role":"system","content":"Be kind."},
+             {"content":[{"type":"text"}],"role":"user"}],
              "stream":true,"max_tokens":64,"temperature":0.7,"n":2,"stop":["\n\n","END"],"user":"u-1","x":{"model":1}}
             """#.utf8)
         let request = try ChatRequest.read(body.span, kind: .chat)
@@ -54,7 +55,10 @@ import Testing
         (#""model":"a","model":"b""#, "model"), (#""model":"a","\u006dodel":"b""#, "model"),
         (#""model":"a","stream":true,"stream":false"#, "stream"), (#""model":"a","n":null,"n":1"#, "n"),
         (#""model":"a","stream_options":{"include_usage":true,"include_usage":false}"#, "stream_options.include_usage"),
-        (#""model":"a","stream_options":{"include_usage":null,"includ\u0065_usage":true}"#, "stream_options.include_usage"),
+        (
+            #""model":"a","stream_options":{"include_usage":null,"includ\u0065_usage":true}"#,
+            "stream_options.include_usage"
+        ),
         (#""model":"a","stream_options":{},"stream_options":{}"#, "stream_options"),
         (#""model":"a","messages":[{"role":"user"},{"role":"user","role":"tool"}]"#, "messages[1].role"),
         (#""model":"a","messages":[{"role":"user","content":"a","content":null}]"#, "messages[0].content"),
@@ -73,40 +77,46 @@ import Testing
         #expect(throws: Never.self) { try ChatRequest.read(body.span, kind: .completion) }
     }
 
-    @Test(arguments: [
-        ("", nil, "could not parse"), ("{", nil, "could not parse"), ("[]", nil, "must be an object"),
-        ("[1,]", nil, "could not parse"), ("\"a\"", nil, "must be an object"), ("{} {}", nil, "could not parse"),
-        ("{}", "model", "Missing required parameter: 'model'"),
-        (#"{"model":"m"}"#, "messages", "Missing required parameter: 'messages'"),
-        (#"{"model":""}"#, "model", "empty string"), (#"{"model":7}"#, "model", "expected a string, but got an integer"),
-        (#"{"model":null}"#, "model", "but got null"), (#"{"model":1.5}"#, "model", "but got a decimal"),
-        (#"{"model":["m"]}"#, "model", "but got an array"), (#"{"model":{}}"#, "model", "but got an object"),
-        (#"{"model":"m","messages":[]}"#, "messages", "empty array"),
-        (#"{"model":"m","messages":"hi"}"#, "messages", "expected an array of objects, but got a string"),
-        (#"{"model":"m","messages":[1]}"#, "messages[0]", "expected an object, but got an integer"),
-        (#"{"model":"m","messages":[{"role":"user"},{"content":"x"}]}"#, "messages[1].role", "Missing"),
-        (#"{"model":"m","messages":[{"role":1}]}"#, "messages[0].role", "expected a string"),
-        (#"{"model":"m","messages":[{"role":""}]}"#, "messages[0].role", "empty string"),
-        (#"{"model":"m","stream":"true"}"#, "stream", "expected a boolean, but got a string"),
-        (#"{"model":"m","stream":1}"#, "stream", "expected a boolean"),
-        (#"{"model":"m","stream_options":true}"#, "stream_options", "expected an object, but got a boolean"),
-        (#"{"model":"m","stream_options":{"include_usage":1}}"#, "stream_options.include_usage", "expected a boolean"),
-        (#"{"model":"m","max_tokens":0}"#, "max_tokens", "Expected a value >= 1"),
-        (#"{"model":"m","max_tokens":-1}"#, "max_tokens", "below minimum"),
-        (#"{"model":"m","max_tokens":1.0}"#, "max_tokens", "expected an integer, but got a decimal"),
-        (#"{"model":"m","max_tokens":1e3}"#, "max_tokens", "expected an integer, but got a decimal"),
-        (#"{"model":"m","max_tokens":"5"}"#, "max_tokens", "but got a string"),
-        (#"{"model":"m","max_tokens":99999999999999999999}"#, "max_tokens", "above maximum"),
-        (#"{"model":"m","max_tokens":-99999999999999999999}"#, "max_tokens", "below minimum"),
-        (#"{"model":"m","max_completion_tokens":0}"#, "max_completion_tokens", "below minimum"),
-        (#"{"model":"m","n":0}"#, "n", "Expected a value >= 1"), (#"{"model":"m","n":129}"#, "n", "<= 128"),
-        (#"{"model":"m","session_id":5}"#, "session_id", "expected a string"),
-        (#"{"model":"m","stop":5}"#, "stop", "expected a string or an array of strings"),
-        (#"{"model":"m","stop":["a",5]}"#, "stop[1]", "expected a string, but got an integer"),
-        (#"{"model":"m","echo":"no"}"#, "echo", "expected a boolean"),
-        (#"{"model":"m","store":[]}"#, "store", "expected a boolean, but got an array"),
-    ] as [(String, String?, String)])
-    func `a body that is not what the API accepts is refused by name`(_ body: String, _ param: String?, _ words: String) {
+    @Test(
+        arguments: [
+            ("", nil, "could not parse"), ("{", nil, "could not parse"), ("[]", nil, "must be an object"),
+            ("[1,]", nil, "could not parse"), ("\"a\"", nil, "must be an object"), ("{} {}", nil, "could not parse"),
+            ("{}", "model", "Missing required parameter: 'model'"),
+            (#"{"model":"m"}"#, "messages", "Missing required parameter: 'messages'"),
+            (#"{"model":""}"#, "model", "empty string"),
+            (#"{"model":7}"#, "model", "expected a string, but got an integer"),
+            (#"{"model":null}"#, "model", "but got null"), (#"{"model":1.5}"#, "model", "but got a decimal"),
+            (#"{"model":["m"]}"#, "model", "but got an array"), (#"{"model":{}}"#, "model", "but got an object"),
+            (#"{"model":"m","messages":[]}"#, "messages", "empty array"),
+            (#"{"model":"m","messages":"hi"}"#, "messages", "expected an array of objects, but got a string"),
+            (#"{"model":"m","messages":[1]}"#, "messages[0]", "expected an object, but got an integer"),
+            (#"{"model":"m","messages":[{"role":"user"},{"content":"x"}]}"#, "messages[1].role", "Missing"),
+            (#"{"model":"m","messages":[{"role":1}]}"#, "messages[0].role", "expected a string"),
+            (#"{"model":"m","messages":[{"role":""}]}"#, "messages[0].role", "empty string"),
+            (#"{"model":"m","stream":"true"}"#, "stream", "expected a boolean, but got a string"),
+            (#"{"model":"m","stream":1}"#, "stream", "expected a boolean"),
+            (#"{"model":"m","stream_options":true}"#, "stream_options", "expected an object, but got a boolean"),
+            (
+                #"{"model":"m","stream_options":{"include_usage":1}}"#, "stream_options.include_usage",
+                "expected a boolean"
+            ),
+            (#"{"model":"m","max_tokens":0}"#, "max_tokens", "Expected a value >= 1"),
+            (#"{"model":"m","max_tokens":-1}"#, "max_tokens", "below minimum"),
+            (#"{"model":"m","max_tokens":1.0}"#, "max_tokens", "expected an integer, but got a decimal"),
+            (#"{"model":"m","max_tokens":1e3}"#, "max_tokens", "expected an integer, but got a decimal"),
+            (#"{"model":"m","max_tokens":"5"}"#, "max_tokens", "but got a string"),
+            (#"{"model":"m","max_tokens":99999999999999999999}"#, "max_tokens", "above maximum"),
+            (#"{"model":"m","max_tokens":-99999999999999999999}"#, "max_tokens", "below minimum"),
+            (#"{"model":"m","max_completion_tokens":0}"#, "max_completion_tokens", "below minimum"),
+            (#"{"model":"m","n":0}"#, "n", "Expected a value >= 1"), (#"{"model":"m","n":129}"#, "n", "<= 128"),
+            (#"{"model":"m","session_id":5}"#, "session_id", "expected a string"),
+            (#"{"model":"m","stop":5}"#, "stop", "expected a string or an array of strings"),
+            (#"{"model":"m","stop":["a",5]}"#, "stop[1]", "expected a string, but got an integer"),
+            (#"{"model":"m","echo":"no"}"#, "echo", "expected a boolean"),
+            (#"{"model":"m","store":[]}"#, "store", "expected a boolean, but got an array"),
+        ] as [(String, String?, String)])
+    func `a body that is not what the API accepts is refused by name`(_ body: String, _ param: String?, _ words: String)
+    {
         let problem = self.problem(body, .chat)
         #expect(problem != nil)
         #expect(problem?.param == param)
@@ -125,17 +135,19 @@ import Testing
         #expect(problem(#"{"model":"m","messages":7}"#, .completion) == nil)
     }
 
-    @Test(arguments: [
-        (#""a""#, .text, 1), (#"["a","b"]"#, .texts, 2), ("[1,2,3]", .tokens, 3), ("[[1],[2,3]]", .tokenLists, 2),
-        (#"["a",1]"#, .other, 2), ("[null]", .other, 1), ("[1,\"a\",1]", .other, 3),
-    ] as [(String, ChatRequest.PromptKind, Int)])
+    @Test(
+        arguments: [
+            (#""a""#, .text, 1), (#"["a","b"]"#, .texts, 2), ("[1,2,3]", .tokens, 3), ("[[1],[2,3]]", .tokenLists, 2),
+            (#"["a",1]"#, .other, 2), ("[null]", .other, 1), ("[1,\"a\",1]", .other, 3),
+        ] as [(String, ChatRequest.PromptKind, Int)])
     func `a prompt is text, texts, tokens or lists of tokens`(
         _ value: String, _ kind: ChatRequest.PromptKind, _ count: Int
     ) throws {
         let completion = Array(#"{"model":"m","prompt":\#(value)}"#.utf8)
         let embedding = Array(#"{"model":"m","input":\#(value)}"#.utf8)
         for request in [
-            try ChatRequest.read(completion.span, kind: .completion), try ChatRequest.read(embedding.span, kind: .embedding),
+            try ChatRequest.read(completion.span, kind: .completion),
+            try ChatRequest.read(embedding.span, kind: .embedding),
         ] {
             #expect(request.promptKind == kind)
             #expect(request.promptCount == count)
@@ -144,7 +156,8 @@ import Testing
 
     @Test func `null means absent, for members that may be absent`() throws {
         let names = [
-            "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "session_id", "stop", "user", "echo",
+            "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "session_id", "stop", "user",
+            "echo",
             "store", "min_tokens", "response_format", "tool_choice", "function_call", "logprobs", "top_logprobs",
             "presence_penalty", "frequency_penalty", "repetition_penalty", "guided_json", "tools", "functions",
         ]
@@ -177,7 +190,9 @@ import Testing
     }
 
     @Test func `penalties and logprobs count only where they do something`() throws {
-        #expect(try !read(#"{"model":"m","presence_penalty":0,"frequency_penalty":0.0,"repetition_penalty":1.0}"#).hasPenalties)
+        #expect(
+            try !read(#"{"model":"m","presence_penalty":0,"frequency_penalty":0.0,"repetition_penalty":1.0}"#)
+                .hasPenalties)
         #expect(try read(#"{"model":"m","presence_penalty":0.1}"#).hasPenalties)
         #expect(try read(#"{"model":"m","frequency_penalty":-1}"#).hasPenalties)
         #expect(try read(#"{"model":"m","repetition_penalty":1.1}"#).hasPenalties)
@@ -215,8 +230,11 @@ import Testing
     }
 
     @Test func `cutting or corrupting a body never gets it read as another`() throws {
-        let body = Array(#"{"model":"m","messages":[{"role":"user","content":"é"}],"stream_options":{"include_usage":true}}"#.utf8)
-        for length in 0..<body.count { #expect(problem(String(decoding: body[..<length], as: UTF8.self), .chat) != nil) }
+        let body = Array(
+            #"{"model":"m","messages":[{"role":"user","content":"é"}],"stream_options":{"include_usage":true}}"#.utf8)
+        for length in 0..<body.count {
+            #expect(problem(String(decoding: body[..<length], as: UTF8.self), .chat) != nil)
+        }
         for index in body.indices {
             var bad = body
             bad[index] = 0xFF

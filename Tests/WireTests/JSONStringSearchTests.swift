@@ -39,7 +39,8 @@ import Testing
                 bytes += randomCharacter(&generator)
             }
             if Int.random(in: 0..<3, using: &generator) == 0 {
-                bytes[Int.random(in: 1..<bytes.count, using: &generator)] = UInt8.random(in: 0x80...0xFF, using: &generator)
+                bytes[Int.random(in: 1..<bytes.count, using: &generator)] = UInt8.random(
+                    in: 0x80...0xFF, using: &generator)
             }
             bytes += [0x62]
             let end = JSONStringSearch.endOfNonASCII(in: bytes.span, from: 1)

@@ -60,19 +60,25 @@ import Testing
         #expect(writer.bytes.text == "\"a\u{FFFD}\u{FFFD}b\u{FFFD}\u{FFFD}\"")
     }
 
-    @Test(arguments: [
-        ("0", 0), ("-0", 0), ("7", 7), ("-12", -12), ("9223372036854775807", Int.max),
-        ("-9223372036854775808", Int.min), ("9223372036854775808", nil), ("-9223372036854775809", nil), ("1.0", nil),
-        ("1e2", nil), ("99999999999999999999999", nil),
-    ] as [(String, Int?)])
+    @Test(
+        arguments: [
+            ("0", 0), ("-0", 0), ("7", 7), ("-12", -12), ("9223372036854775807", Int.max),
+            ("-9223372036854775808", Int.min), ("9223372036854775808", nil), ("-9223372036854775809", nil),
+            ("1.0", nil),
+            ("1e2", nil), ("99999999999999999999999", nil),
+        ] as [(String, Int?)])
     func `integers are exact or nothing`(_ text: String, _ value: Int?) throws {
         let bytes = Array(text.utf8)
         var scanner = JSONScanner(bytes.span)
         #expect(try scanner.number().int(in: bytes.span) == value)
     }
 
-    @Test(arguments: [("0.1", 0.1), ("1e308", 1e308), ("1e309", nil), ("-1e999", nil), ("5e-324", Double.leastNonzeroMagnitude), ("-0.0", 0)]
-        as [(String, Double?)])
+    @Test(
+        arguments: [
+            ("0.1", 0.1), ("1e308", 1e308), ("1e309", nil), ("-1e999", nil), ("5e-324", Double.leastNonzeroMagnitude),
+            ("-0.0", 0),
+        ]
+            as [(String, Double?)])
     func `decimals are the nearest finite double or nothing`(_ text: String, _ value: Double?) throws {
         let bytes = Array(text.utf8)
         var scanner = JSONScanner(bytes.span)
@@ -84,8 +90,12 @@ import Testing
     private func meanTheSame(_ one: [UInt8], _ other: [UInt8]) -> Bool { JSONText.equal(one.span, other.span) }
 
     private func randomText(_ generator: inout SplitMix64) -> String {
-        let pieces = ["a", "z", " ", "\"", "\\", "/", "\n", "\t", "\u{0}", "\u{1F}", "\u{7F}", "é", "€", "😀", "u0041", "plain text of some length"]
-        return (0..<Int.random(in: 0...12, using: &generator)).map { _ in pieces.randomElement(using: &generator)! }.joined()
+        let pieces = [
+            "a", "z", " ", "\"", "\\", "/", "\n", "\t", "\u{0}", "\u{1F}", "\u{7F}", "é", "€", "😀", "u0041",
+            "plain text of some length",
+        ]
+        return (0..<Int.random(in: 0...12, using: &generator)).map { _ in pieces.randomElement(using: &generator)! }
+            .joined()
     }
 
     private func randomlyEscaped(_ text: String, _ generator: inout SplitMix64) -> [UInt8] {

@@ -51,7 +51,8 @@ import Testing
         case 3: return .number(Double(Int.random(in: -1000...1000, using: &generator)) + 0.123)
         case 4: return .string(["", "a\"b", "é\n", "😀", "plain"].randomElement(using: &generator)!)
         case 5:
-            return .array((0..<Int.random(in: 0...4, using: &generator)).map { _ in randomValue(&generator, depth: depth - 1) })
+            return .array(
+                (0..<Int.random(in: 0...4, using: &generator)).map { _ in randomValue(&generator, depth: depth - 1) })
         default:
             return .object(
                 (0..<Int.random(in: 0...4, using: &generator)).map {

@@ -42,9 +42,12 @@ import Testing
         ("databases: a\n\n", [nil]), ("data : a\n\n", [nil]), (" data: a\n\n", [nil]),
         ("\n\n\ndata: a\n\n\n\n\ndata: b\n\n", ["a", "b"]), ("\r\n\r\ndata: a\r\n\r\n\r\n", ["a"]),
         ("data: {\"é€😀\":1}\n\ndata: [DONE]\n\n", ["{\"é€😀\":1}", "[DONE]"]),
-        ("data: a long line that is longer than sixteen and longer than thirty-two bytes\n\n", [
-            "a long line that is longer than sixteen and longer than thirty-two bytes"
-        ]),
+        (
+            "data: a long line that is longer than sixteen and longer than thirty-two bytes\n\n",
+            [
+                "a long line that is longer than sixteen and longer than thirty-two bytes"
+            ]
+        ),
         ("data: a\n\ndata: b\n", ["a"]), ("data: : \n\n", [": "]), ("DATA: a\n\n", [nil]),
     ]
 
@@ -57,7 +60,9 @@ import Testing
         for (stream, events) in Self.streams {
             let bytes = Array(stream.utf8)
             for cut in 0...bytes.count {
-                #expect(Self.events([Array(bytes[..<cut]), Array(bytes[cut...])]) == events, "\(stream.debugDescription) at \(cut)")
+                #expect(
+                    Self.events([Array(bytes[..<cut]), Array(bytes[cut...])]) == events,
+                    "\(stream.debugDescription) at \(cut)")
                 for other in cut...bytes.count where bytes.count < 40 {
                     let pieces = [bytes[..<cut], bytes[cut..<other], bytes[other...]].map { Array($0) }
                     #expect(Self.events(pieces) == events)
@@ -72,7 +77,9 @@ import Testing
         let parts = ["data: x", "data:y y", ":c", "event: e", "\n", "\r", "\r\n", "\n\n", "\r\n\r\n", "é", "data", "z"]
         var count = 0
         for _ in 0..<3_000 {
-            let stream = (0..<Int.random(in: 0...20, using: &generator)).map { _ in parts.randomElement(using: &generator)! }
+            let stream = (0..<Int.random(in: 0...20, using: &generator)).map { _ in
+                parts.randomElement(using: &generator)!
+            }
             var rest = Array(stream.joined().utf8)[...]
             let whole = Self.events([Array(rest)])
             var pieces: [[UInt8]] = []

@@ -185,7 +185,8 @@ extension JSONNumber {
         while index < digits.count {
             let (tenfold, tooLarge) = value.multipliedReportingOverflow(by: 10)
             let digit = Int(digits[index] &- UInt8(ascii: "0"))
-            let (sum, overflow) = isNegative
+            let (sum, overflow) =
+                isNegative
                 ? tenfold.subtractingReportingOverflow(digit) : tenfold.addingReportingOverflow(digit)
             if tooLarge || overflow { return nil }
             value = sum

@@ -108,7 +108,10 @@ struct ChatRequestReader: ~Escapable {
 
     private mutating func readMessages(_ kind: JSONKind) throws(BodyProblem) {
         // Other endpoints may carry the member for all we care.
-        guard request.kind == .chat else { return _ = try skip() }
+        guard request.kind == .chat else {
+            _ = try skip()
+            return
+        }
         let place = BodyPlace.member(.messages)
         guard kind == .array else {
             throw .wrongType(place, expected: .arrayOfObjects, found: try found(kind))
@@ -157,7 +160,10 @@ struct ChatRequestReader: ~Escapable {
     }
 
     private mutating func readStreamOptions(_ kind: JSONKind) throws(BodyProblem) {
-        if kind == .null { return _ = try skip() }
+        if kind == .null {
+            _ = try skip()
+            return
+        }
         guard kind == .object else {
             throw .wrongType(.member(.streamOptions), expected: .object, found: try found(kind))
         }
@@ -199,7 +205,10 @@ struct ChatRequestReader: ~Escapable {
     /// `prompt` and `input`: a string, strings, token ids, or lists of token ids.
     private mutating func readPrompt(_ kind: JSONKind, _ member: ChatMember) throws(BodyProblem) {
         let isOurs = member == (request.kind == .embedding ? .input : .prompt) && request.kind != .chat
-        guard isOurs else { return _ = try skip() }
+        guard isOurs else {
+            _ = try skip()
+            return
+        }
         switch kind {
         case .string:
             _ = try string()

@@ -34,7 +34,9 @@ struct EditWork: ~Escapable {
         let value = digits.withUnsafeBytes { Array($0) }
         // Engines differ in which one wins, so both are set where both have a value.
         if request.maxCompletionTokens != nil { set(.maxCompletionTokens, to: value, request, &added) }
-        if request.maxTokens != nil || request.maxCompletionTokens == nil { set(.maxTokens, to: value, request, &added) }
+        if request.maxTokens != nil || request.maxCompletionTokens == nil {
+            set(.maxTokens, to: value, request, &added)
+        }
     }
 
     mutating func forceUsage(_ request: ChatRequest, _ added: inout ByteWriter) {
