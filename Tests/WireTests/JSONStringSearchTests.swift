@@ -51,6 +51,25 @@ import Testing
         #expect(good > 1_000 && good < 19_000)
     }
 
+    @Test func `a name is told from every other of its length, and from longer and shorter ones`() {
+        func isName(_ bytes: [UInt8], _ text: StaticString) -> Bool { bytes.span.isName(text) }
+        let names: [StaticString] = [
+            "", "a", "ab", "abc", "abcd", "abcde", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghijklmno",
+            "abcdefghijklmnop", "abcdefghijklmnopq", "abcdefghijklmnopqrstuvwx",
+        ]
+        for name in names {
+            let bytes = Array("\(name)".utf8)
+            #expect(isName(bytes, name))
+            #expect(!isName(bytes + [0x61], name))
+            for index in bytes.indices {
+                var other = bytes
+                other[index] ^= 0x20
+                #expect(!isName(other, name))
+            }
+            if !bytes.isEmpty { #expect(!isName(bytes.dropLast(), name)) }
+        }
+    }
+
     private func randomCharacter(_ generator: inout SplitMix64) -> [UInt8] {
         let bounds: ClosedRange<UInt32> =
             [0x80...0x7FF, 0x800...0xD7FF, 0xE000...0xFFFF, 0x10000...0x10FFFF].randomElement(using: &generator)!

@@ -56,6 +56,7 @@ enum JSONStringSearch {
     /// Spelled with whole types on both sides: the comparisons of a vector with a scalar compile to a loop over bytes.
     @inline(__always)
     private static func specials(_ block: SIMD16<UInt8>) -> SIMD2<UInt64> {
+        // All types below are sixteen bytes without padding; every bit pattern is a value of theirs.
         let signed = unsafeBitCast(block, to: SIMD16<Int8>.self)
         let quotes: SIMDMask<SIMD16<Int8>> = signed .== SIMD16<Int8>(repeating: 0x22)
         let backslashes: SIMDMask<SIMD16<Int8>> = signed .== SIMD16<Int8>(repeating: 0x5C)

@@ -80,15 +80,13 @@ package struct ChatRewrite: Sendable {
             if isAdded { writer.append("\"model\":") }
             writer.append(model ?? [])
         case .null: writer.append("null")
-        case .promptTokens: append(\.promptTokens, &writer)
-        case .completionTokens: append(\.completionTokens, &writer)
-        case .totalTokens: append(\.totalTokens, &writer)
+        case .promptTokens: writer.append(decimal: counts.promptTokens)
+        case .completionTokens: writer.append(decimal: counts.completionTokens)
+        case .totalTokens: writer.append(decimal: counts.totalTokens)
         }
     }
 
-    private func append(_ count: KeyPath<Usage, Int>, _ writer: inout ByteWriter) {
-        if case .counts(let usage) = usage { writer.append(decimal: usage[keyPath: count]) }
-    }
+    private var counts: Usage { if case .counts(let usage) = usage { usage } else { Usage() } }
 }
 
 /// At most ten changes, in the order of the text.

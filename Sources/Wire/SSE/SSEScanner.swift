@@ -165,6 +165,7 @@ enum SSELineSearch {
                     let block = UnsafeRawPointer(base + index).loadUnaligned(as: SIMD16<UInt8>.self)
                     let feeds: SIMDMask<SIMD16<Int8>> = block .== SIMD16<UInt8>(repeating: 0x0A)
                     let returns: SIMDMask<SIMD16<Int8>> = block .== SIMD16<UInt8>(repeating: 0x0D)
+                    // Masks are sixteen bytes of zeros and ones: any bit pattern is two words.
                     let found =
                         unsafeBitCast(feeds, to: SIMD2<UInt64>.self) | unsafeBitCast(returns, to: SIMD2<UInt64>.self)
                     if found[0] != 0 { return index + found[0].trailingZeroBitCount >> 3 }
