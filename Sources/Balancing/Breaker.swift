@@ -1,0 +1,90 @@
+package import GatewayCore
+
+/// When a breaker steps in and for how long.
+package struct BreakerSettings: Equatable, Sendable {
+    /// Failures in a row that stop a model on a replica.
+    package var failuresInARow: Int
+    /// Failures among the last 32 answers that stop it as well; 33 or more for never.
+    package var failuresOf32: Int
+    /// How long the first stop lasts; each one after a failed trial lasts twice as long, up to `longest`.
+    package var shortest: Interval
+    package var longest: Interval
+
+    package init(failuresInARow: Int, failuresOf32: Int, shortest: Interval, longest: Interval) {
+        self.failuresInARow = failuresInARow
+        self.failuresOf32 = failuresOf32
+        self.shortest = shortest
+        self.longest = longest
+    }
+}
+
+/// Keeps one model off one replica while real traffic fails there, even if its health probe is fine.
+///
+///     passing ──failures──► stopped ──time──► one trial ──success──► passing
+///                              ▲                  └──failure──► stopped, twice as long
+///
+/// Overload is no failure: 429 and 503 are never reported here (``UpstreamFailure/countsForBreaker``).
+///
+/// Pure, 40 bytes.
+package struct Breaker: Sendable {
+    private enum State: Equatable {
+        case passing
+        case stopped(until: Moment)
+        /// One request is on its way; if it never reports, the next trial may start at the moment.
+        case trying(until: Moment)
+    }
+
+    private let settings: BreakerSettings
+    private var state = State.passing
+    /// The last 32 answers, newest in bit 0; a set bit is a failure.
+    private var history: UInt32 = 0
+    private var stops = 0
+
+    package init(settings: BreakerSettings) {
+        precondition(settings.failuresInARow > 0 && settings.failuresOf32 > 0 && settings.shortest > .zero)
+        self.settings = settings
+    }
+
+    package var isPassing: Bool { state == .passing }
+
+    /// Whether a request may be sent now: always while passing, one at a time on trial.
+    package func mayPass(_ now: Moment) -> Bool {
+        switch state {
+        case .passing: true
+        case .stopped(let until), .trying(let until): now >= until
+        }
+    }
+
+    /// A request that ``mayPass(_:)`` let through is sent.
+    package mutating func sent(_ now: Moment) {
+        if state != .passing { state = .trying(until: now + settings.longest) }
+    }
+
+    /// An answer was good.
+    package mutating func succeeded() {
+        history <<= 1
+        guard case .trying = state else { return }
+        state = .passing
+        history = 0
+        stops = 0
+    }
+
+    /// An answer failed in a way that counts. Answers to requests of before the stop change nothing.
+    ///
+    /// - Returns: whether this one stopped the model, for the log.
+    package mutating func failed(_ now: Moment) -> Bool {
+        history = history << 1 | 1
+        switch state {
+        case .passing:
+            let inARow = (~history).trailingZeroBitCount
+            let failures = history.nonzeroBitCount
+            guard inARow >= settings.failuresInARow || failures >= settings.failuresOf32 else { return false }
+        case .stopped: return false
+        case .trying: break
+        }
+        let longer = settings.shortest * (1 << Int64(min(stops, 16)))
+        state = .stopped(until: now + min(longer, settings.longest))
+        stops += 1
+        return true
+    }
+}

@@ -1,0 +1,263 @@
+package import GatewayCore
+
+/// When a replica is probed and what it takes to change sides.
+package struct HealthSettings: Equatable, Sendable {
+    /// From the start of one probe to the start of the next, while all is well.
+    package var interval: Interval
+    /// How much of the interval is random, in percent: probes of many gateways must not march in step.
+    package var jitterPercent: Int
+    /// Failed probes in a row that take a replica out, and good ones that bring it back.
+    package var fall: Int
+    package var rise: Int
+    /// The interval while no replica of the pool is up.
+    package var pressingInterval: Interval
+    /// How long the weight of a replica that returned takes to rise to its full value; zero for at once.
+    package var ramp: Interval
+    /// Whether a replica that returns first answers a warm-up request. Off for kinds that can't be trusted with one.
+    package var warmsUp: Bool
+
+    package init(
+        interval: Interval, jitterPercent: Int, fall: Int, rise: Int, pressingInterval: Interval, ramp: Interval,
+        warmsUp: Bool
+    ) {
+        self.interval = interval
+        self.jitterPercent = jitterPercent
+        self.fall = fall
+        self.rise = rise
+        self.pressingInterval = pressingInterval
+        self.ramp = ramp
+        self.warmsUp = warmsUp
+    }
+
+    /// The interval after a failure.
+    package var quickInterval: Interval { interval / 4 }
+}
+
+/// Whether one replica may receive requests, and when it should next be probed.
+///
+/// What an operator asked for and what was observed are separate facts: a drained replica keeps its health, and a probe
+/// never undoes a drain.
+///
+///     intent         health     receives requests
+///     .enabled       .up        yes
+///     .enabled       .warming   no, only its warm-up request
+///     .enabled       .down      no, but see `Panic`
+///     .enabled       .unknown   no, but see `Panic`
+///     .draining      any        no, running requests finish; probes go on
+///     .maintenance   .unknown   no, and it is not probed
+///
+///     unknown ──1 success──► up ──`fall` failures, or a connect failure or reset on traffic──► down
+///        └─────1 failure──────────────────────────────────────────────────────────────────────► down
+///     down ──`rise` successes──► warming ──warm-up answered──► up, its weight rising
+///     down ──1 success, and no other replica is up──► up, with its full weight
+///
+/// Pure: events go in, an ``Action`` comes out, and the prober performs it. Busy answers (429, 503) on traffic are no
+/// events of this machine.
+package struct HealthMachine: Sendable {
+    /// What the operator wants.
+    package enum Intent: String, Sendable, CaseIterable { case enabled, draining, maintenance }
+
+    /// Why a replica is down, least bad first: the order in which ``Panic`` tries them.
+    package enum Reason: Int, Comparable, Sendable, CaseIterable {
+        /// Its probe was answered well, but later than it may.
+        case slow
+        /// Its probe was answered, but not with 200; or its warm-up was not well-formed.
+        case serverError
+        /// No answer in time.
+        case timedOut
+        /// No connection, or one that was reset.
+        case refused
+
+        package static func < (left: Reason, right: Reason) -> Bool { left.rawValue < right.rawValue }
+    }
+
+    package enum Health: Equatable, Sendable {
+        /// Not probed yet.
+        case unknown
+        /// `failures` probes in a row have failed.
+        case up(failures: Int)
+        /// `successes` probes in a row have succeeded.
+        case down(successes: Int, Reason)
+        /// Its probes succeed, and its warm-up request is on the way.
+        case warming
+    }
+
+    package enum Action: Equatable, Sendable {
+        /// What is scheduled stays.
+        case none
+        /// Probe again, this long after the start of the last probe.
+        case probe(after: Interval)
+        /// The replica changed: publish it. Then probe after the delay; `nil` leaves the schedule as it is.
+        case announce(isServing: Bool, thenProbeAfter: Interval?)
+        /// Send one warm-up request and report how it ended; probe again after the delay meanwhile.
+        case warmUp(thenProbeAfter: Interval)
+        /// Publish that it does not serve, and stop probing until the operator ends the maintenance.
+        case rest
+    }
+
+    /// What an event happens in.
+    package struct Surroundings: Sendable {
+        package var now: Moment
+        /// Whether another enabled replica of the pool is up.
+        package var isAnyOtherUp: Bool
+        /// Any random number, for the jitter.
+        package var random: UInt64
+
+        package init(now: Moment, isAnyOtherUp: Bool, random: UInt64) {
+            self.now = now
+            self.isAnyOtherUp = isAnyOtherUp
+            self.random = random
+        }
+    }
+
+    /// A full share of the weight; see ``share(at:)``.
+    package static let fullShare = 16
+
+    private let settings: HealthSettings
+    package private(set) var intent: Intent
+    package private(set) var health = Health.unknown
+    /// When the weight began to rise; `nil` once a full weight was given at once.
+    private var rampStart: Moment?
+
+    package init(settings: HealthSettings, intent: Intent) {
+        precondition(settings.fall > 0 && settings.rise > 0 && settings.interval > .zero)
+        self.settings = settings
+        self.intent = intent
+    }
+
+    package var isUp: Bool { if case .up = health { true } else { false } }
+    package var isServing: Bool { intent == .enabled && isUp }
+
+    package func snapshot(at now: Moment) -> HealthSnapshot {
+        HealthSnapshot(intent: intent, health: health, share: share(at: now))
+    }
+
+    /// The part of the configured weight that counts now, in sixteenths: the caller multiplies every weight of the pool
+    /// by its replica's share.
+    package func share(at now: Moment) -> Int {
+        guard let rampStart, settings.ramp > .zero else { return Self.fullShare }
+        let risen = max(0, (now - rampStart).nanoseconds) / max(1, settings.ramp.nanoseconds / Int64(Self.fullShare))
+        return Int(min(Int64(Self.fullShare), risen + 1))
+    }
+
+    /// When ``share(at:)`` next changes; `nil` if it won't.
+    package func nextShareChange(after now: Moment) -> Moment? {
+        let share = share(at: now)
+        guard let rampStart, share < Self.fullShare else { return nil }
+        return rampStart + .nanoseconds(settings.ramp.nanoseconds / Int64(Self.fullShare) * Int64(share))
+    }
+}
+
+// What the operator does.
+extension HealthMachine {
+    /// The first action of a replica's life.
+    package func start() -> Action { intent == .maintenance ? .rest : .probe(after: .zero) }
+
+    package mutating func setIntent(_ new: Intent) -> Action {
+        let old = intent
+        guard new != old else { return .none }
+        intent = new
+        if new == .maintenance {
+            health = .unknown
+            rampStart = nil
+            return .rest
+        }
+        return .announce(isServing: isServing, thenProbeAfter: old == .maintenance ? .zero : nil)
+    }
+}
+
+// What was observed.
+extension HealthMachine {
+    package mutating func probeSucceeded(_ around: Surroundings) -> Action {
+        guard intent != .maintenance else { return .none }
+        switch health {
+        case .unknown:
+            return comeUp(around, ramped: false)
+        case .up:
+            health = .up(failures: 0)
+            return .probe(after: ordinary(around))
+        case .down where !around.isAnyOtherUp:
+            return comeUp(around, ramped: false)
+        case .down(let successes, let reason) where successes + 1 < settings.rise:
+            health = .down(successes: successes + 1, reason)
+            return .probe(after: settings.quickInterval)
+        case .down:
+            guard settings.warmsUp else { return comeUp(around, ramped: true) }
+            health = .warming
+            return .warmUp(thenProbeAfter: ordinary(around))
+        case .warming where !around.isAnyOtherUp:
+            return comeUp(around, ramped: false)
+        case .warming:
+            return .probe(after: ordinary(around))
+        }
+    }
+
+    package mutating func probeFailed(_ reason: Reason, _ around: Surroundings) -> Action {
+        guard intent != .maintenance else { return .none }
+        switch health {
+        case .up(let failures) where failures + 1 < settings.fall:
+            health = .up(failures: failures + 1)
+            return .probe(after: settings.quickInterval)
+        case .up, .unknown, .warming:
+            health = .down(successes: 0, reason)
+            return .announce(isServing: false, thenProbeAfter: retry(around))
+        case .down(_, let before):
+            health = .down(successes: 0, reason)
+            let delay = retry(around)
+            return reason == before ? .probe(after: delay) : .announce(isServing: false, thenProbeAfter: delay)
+        }
+    }
+
+    /// A request could not connect, or its connection was reset: the replica is down at once and probed at once,
+    /// because the next request would meet the same. If it was one bad connection only, the probes bring it back within
+    /// `rise` − 1 quick intervals, and at once if no other replica is up.
+    ///
+    /// - Parameter reason: `.refused`, or `.timedOut` for a connect that was not answered.
+    package mutating func trafficFailed(_ reason: Reason) -> Action {
+        guard intent != .maintenance else { return .none }
+        if case .down = health { return .none }
+        health = .down(successes: 0, reason)
+        return .announce(isServing: false, thenProbeAfter: .zero)
+    }
+
+    package mutating func warmUpSucceeded(_ around: Surroundings) -> Action {
+        guard health == .warming else { return .none }
+        health = .up(failures: 0)
+        rampStart = around.isAnyOtherUp ? around.now : nil
+        return .announce(isServing: isServing, thenProbeAfter: nil)
+    }
+
+    package mutating func warmUpFailed(_ reason: Reason, _ around: Surroundings) -> Action {
+        guard health == .warming else { return .none }
+        health = .down(successes: 0, reason)
+        return .announce(isServing: false, thenProbeAfter: retry(around))
+    }
+
+    /// The last other replica went down: a replica that is down or warming is probed sooner than it was scheduled.
+    package func othersWentDown() -> Action {
+        switch health {
+        case .down, .warming: .probe(after: pressing)
+        case .unknown, .up: .none
+        }
+    }
+
+    private mutating func comeUp(_ around: Surroundings, ramped: Bool) -> Action {
+        health = .up(failures: 0)
+        rampStart = ramped ? around.now : nil
+        return .announce(isServing: isServing, thenProbeAfter: ordinary(around))
+    }
+
+    private var pressing: Interval { min(settings.pressingInterval, settings.quickInterval) }
+
+    private func retry(_ around: Surroundings) -> Interval {
+        around.isAnyOtherUp ? settings.quickInterval : pressing
+    }
+
+    /// The interval, shortened or lengthened by up to half of the jitter.
+    private func ordinary(_ around: Surroundings) -> Interval {
+        let spread = settings.interval.nanoseconds / 100 * Int64(settings.jitterPercent)
+        guard spread > 0 else { return settings.interval }
+        let drawn = Int64(truncatingIfNeeded: around.random % UInt64(spread + 1))
+        return .nanoseconds(settings.interval.nanoseconds - spread / 2 + drawn)
+    }
+}

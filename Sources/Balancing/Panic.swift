@@ -1,0 +1,55 @@
+/// What the balancer knows of a replica's health; published by its prober.
+package struct HealthSnapshot: Equatable, Sendable {
+    package var intent: HealthMachine.Intent
+    package var health: HealthMachine.Health
+    /// Of the configured weight, in sixteenths.
+    package var share: Int
+
+    package init(intent: HealthMachine.Intent, health: HealthMachine.Health, share: Int) {
+        self.intent = intent
+        self.health = health
+        self.share = share
+    }
+
+    package var isServing: Bool {
+        guard intent == .enabled, case .up = health else { return false }
+        return true
+    }
+
+    /// How bad a choice this replica is when none is up; `nil` if it is no choice at all.
+    package var panicRank: Int? {
+        guard intent == .enabled else { return nil }
+        return switch health {
+        case .up: 0
+        case .warming: 1
+        case .unknown: 2
+        case .down(_, let reason): 3 + reason.rawValue
+        }
+    }
+}
+
+/// What to do when no enabled replica is up: send to the least bad one rather than to none.
+///
+/// The probes may be wrong, the replicas may be slow rather than dead, and a request that fails costs no more than one
+/// that was never sent. A draining replica, or one in maintenance, is never chosen.
+package enum Panic {
+    /// The least bad replica: warming, unknown, slow, 5xx, timed out, refused. `nil` if any enabled replica is up, even
+    /// if it isn't eligible, or if nobody is left.
+    ///
+    /// - Parameter rotation: any counter; equals take turns by it.
+    /// - Cost: O(n).
+    package static func choose(
+        among snapshots: [HealthSnapshot], rotation: Int, isEligible: (Int) -> Bool
+    ) -> Int? {
+        var best: Int?
+        var least = Int.max
+        let count = snapshots.count
+        for step in 0..<count {
+            let index = (Int(rotation.magnitude % UInt(count)) + step) % count
+            if snapshots[index].isServing { return nil }
+            guard let rank = snapshots[index].panicRank, rank < least, isEligible(index) else { continue }
+            (best, least) = (index, rank)
+        }
+        return best
+    }
+}

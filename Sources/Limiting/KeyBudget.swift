@@ -1,0 +1,123 @@
+package import GatewayCore
+
+/// What one key has left: requests and tokens per window, a cap on bursts, and requests in flight.
+///
+/// A request reserves from all of them or from none, so that a refused one costs nothing. What it really used is
+/// settled when it ends, however it ends.
+///
+///     reserve ──► .reserved(Reservation) ──► settle(used)     the answer ended, or its client left
+///        │                          └──────► giveBack         no replica ever saw it
+///        └──────► .refused(kind, wait)                        nothing was spent
+package struct KeyBudget: Sendable {
+    /// What a request holds until it is settled.
+    package struct Reservation: Equatable, Sendable {
+        package let requests: Int
+        package let tokens: Int
+        /// Where in each window it is counted.
+        fileprivate let requestsAt: Moment
+        fileprivate let burstAt: Moment
+        fileprivate let tokensAt: Moment
+    }
+
+    package enum Decision: Equatable, Sendable {
+        case reserved(Reservation)
+        /// Nothing was spent. Of several reasons, the one that lasts longest.
+        case refused(RateLimitKind, retryAfter: Interval)
+    }
+
+    /// What the `x-ratelimit-*` headers say; `nil` where there is no such limit.
+    package struct Standing: Equatable, Sendable {
+        package var requests: SlidingWindow.Standing?
+        package var tokens: SlidingWindow.Standing?
+    }
+
+    /// A full set of slots says nothing about when one is free: the time that an average answer takes.
+    private static let waitForSlot = Interval.seconds(1)
+
+    package private(set) var limits: KeyLimits
+    private var requests: SlidingWindow?
+    private var burst: SlidingWindow?
+    private var tokens: SlidingWindow?
+    package private(set) var inFlight = 0
+
+    package init(limits: KeyLimits) {
+        self.limits = limits
+        requests = limits.requests.map { SlidingWindow(limit: $0.amount, window: $0.per) }
+        burst = limits.burst.map { SlidingWindow(limit: $0.amount, window: $0.per) }
+        tokens = limits.tokens.map { SlidingWindow(limit: $0.amount, window: $0.per) }
+    }
+
+    /// Spends `requests`, `tokens` and a slot in flight, or nothing.
+    package mutating func reserve(requests count: Int = 1, tokens estimate: Int, now: Moment) -> Decision {
+        let requestsFit = requests?.fits(count, now: now) ?? true
+        let burstFits = burst?.fits(count, now: now) ?? true
+        let tokensFit = tokens?.fits(estimate, now: now) ?? true
+        let slotFits = limits.inFlight.map { inFlight < $0 } ?? true
+        guard requestsFit && burstFits && tokensFit && slotFits else {
+            return refusal(requests: count, tokens: estimate, slotFits: slotFits, now: now)
+        }
+        requests?.take(count)
+        burst?.take(count)
+        tokens?.take(estimate)
+        inFlight += 1
+        return .reserved(
+            Reservation(
+                requests: count, tokens: estimate, requestsAt: requests?.stamp(now) ?? now,
+                burstAt: burst?.stamp(now) ?? now, tokensAt: tokens?.stamp(now) ?? now))
+    }
+
+    /// Ends a request that cost `used` tokens: frees its slot, gives back what it reserved too much, charges the rest.
+    package mutating func settle(_ reservation: Reservation, tokensUsed used: Int, now: Moment) {
+        inFlight = max(0, inFlight - 1)
+        if used < reservation.tokens {
+            tokens?.refund(reservation.tokens - used, at: reservation.tokensAt)
+        } else {
+            tokens?.charge(used - reservation.tokens, now: now)
+        }
+    }
+
+    /// Ends a request that was refused after all, before a replica saw it: it costs nothing.
+    package mutating func giveBack(_ reservation: Reservation) {
+        inFlight = max(0, inFlight - 1)
+        requests?.refund(reservation.requests, at: reservation.requestsAt)
+        burst?.refund(reservation.requests, at: reservation.burstAt)
+        tokens?.refund(reservation.tokens, at: reservation.tokensAt)
+    }
+
+    package mutating func standing(now: Moment) -> Standing {
+        Standing(requests: requests?.peek(now: now), tokens: tokens?.peek(now: now))
+    }
+
+    /// Takes new limits on; what is spent and in flight stays, except in a window whose length changes.
+    package mutating func change(to limits: KeyLimits) {
+        self.limits = limits
+        requests = Self.changed(requests, to: limits.requests)
+        burst = Self.changed(burst, to: limits.burst)
+        tokens = Self.changed(tokens, to: limits.tokens)
+    }
+
+    /// Whether this budget is as good as a fresh one, so that the slot of its key may be given to another.
+    package mutating func isUnused(now: Moment) -> Bool {
+        func isEmpty(_ standing: SlidingWindow.Standing?) -> Bool { standing.map { $0.reset == .zero } ?? true }
+        return inFlight == 0 && isEmpty(requests?.peek(now: now)) && isEmpty(burst?.peek(now: now))
+            && isEmpty(tokens?.peek(now: now))
+    }
+
+    private static func changed(_ window: SlidingWindow?, to rate: KeyLimits.Rate?) -> SlidingWindow? {
+        guard let rate else { return nil }
+        return window?.changed(limit: rate.amount, window: rate.per)
+            ?? SlidingWindow(limit: rate.amount, window: rate.per)
+    }
+
+    private mutating func refusal(requests count: Int, tokens estimate: Int, slotFits: Bool, now: Moment) -> Decision {
+        var kind = RateLimitKind.concurrency
+        var longest = slotFits ? Interval.zero : Self.waitForSlot
+        func consider(_ candidate: RateLimitKind, _ wait: Interval?) {
+            if let wait, wait > longest { (kind, longest) = (candidate, wait) }
+        }
+        consider(.requests, requests?.wait(for: count, now: now))
+        consider(.requests, burst?.wait(for: count, now: now))
+        consider(.tokens, tokens?.wait(for: estimate, now: now))
+        return .refused(kind, retryAfter: longest)
+    }
+}
