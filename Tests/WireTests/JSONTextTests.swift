@@ -54,6 +54,22 @@ import Testing
         #expect(means([], ""))
     }
 
+    @Test(arguments: [
+        ("abc E", "END", true), ("abc EN", "END", true), ("abc END", "END", false), ("abc", "END", false),
+        ("", "END", false),
+        ("EE", "EEE", true), ("a\\n", "\\u000a\\u000a", true), ("a\\u000A", "\\n\\n", true),
+        ("a\\\\n", "\\n\\n", false),
+        ("a\\\\", "\\\\x", true), ("a", "", false), ("a", "a", false), ("é", "\\u00e9!", true),
+        ("x<|im_", "<|im_end|>", true),
+    ])
+    func `a text that ends in the beginning of a stop string is noticed, however both are escaped`(
+        _ text: String, _ stop: String, _ expected: Bool
+    ) {
+        let (text, stop) = (Array(text.utf8), Array(stop.utf8))
+        let isPrefix = JSONText.ends(text.span, inPrefixOf: stop.span)
+        #expect(isPrefix == expected)
+    }
+
     @Test func `bytes that are not UTF-8 are escaped as the replacement character`() {
         var writer = ByteWriter()
         writer.append(jsonString: ([0x61, 0xFF, 0xC3, 0x62, 0xE2, 0x82] as [UInt8]).span)
