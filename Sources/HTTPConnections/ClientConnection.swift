@@ -16,6 +16,14 @@ package final class ClientConnection: ReadinessHandler {
     private var consumed = 0
     /// Any byte of the current reply has arrived.
     package private(set) var hasReplyBytes = false
+    private var decoder = ChunkedDecoder(limits: ChunkedDecoder.Limits(extensionBytes: 0, trailerBytes: 0, trailerFields: 0))
+    private var bodyLeft = 0
+    private var hasBegunBody = false
+    private var isBodyOver = false
+    /// The request was not sent whole, or bytes came that no request asked for.
+    package var isSpoiled = false
+    /// Where a reply that is kept whole is read to.
+    package var body = ByteWriter()
     /// Called once when the peer closes the idle connection.
     package var onIdleEnd: (() -> Void)?
 
@@ -76,16 +84,90 @@ package final class ClientConnection: ReadinessHandler {
         try input.withBytes(nil, read)
     }
 
-    /// Received bytes behind the head that nobody has read: gives them to `body` and takes off what it says it used.
-    package func consume<Failure: Error>(_ use: (Span<UInt8>) throws(Failure) -> Int) throws(Failure) {
-        consumed += try input.withBytes(consumed..<input.count, use)
-        if consumed == input.count {
-            input.removeAll()
-            consumed = 0
+    // MARK: The body
+
+    package enum BodyRead: Equatable {
+        /// Some came; there is more to come.
+        case bytes
+        /// The body is over.
+        case ended
+        case wouldBlock
+        /// The connection ended or broke before the body did.
+        case cut
+    }
+
+    /// Reads what is there of the body, without its framing, into `writer`. Call again until it says how it ended.
+    ///
+    /// - Throws: what is wrong with the framing; the connection is of no use after that.
+    package func readBody(
+        into writer: inout ByteWriter, limits: ChunkedDecoder.Limits
+    ) throws(HTTPViolation) -> BodyRead {
+        if !hasBegunBody {
+            hasBegunBody = true
+            beginBody(limits)
+            if isBodyOver { return finishBody(extra: input.count > consumed) }
+            if input.count > consumed {
+                try input.withBytes(consumed..<input.count) { bytes throws(HTTPViolation) in
+                    try take(bytes, into: &writer)
+                }
+                return isBodyOver ? .ended : .bytes
+            }
+        }
+        switch stream.read(into: loop.scratch) {
+        case .bytes(let count):
+            let bytes = UnsafeRawBufferPointer(rebasing: loop.scratch[..<count])
+            try take(bytes.bindMemory(to: UInt8.self).span, into: &writer)
+            return isBodyOver ? .ended : .bytes
+        case .wouldBlock: return .wouldBlock
+        case .end where head.framing == .untilClose:
+            return finishBody(extra: true)
+        case .end, .failed: return .cut
         }
     }
 
-    package var hasUnread: Bool { input.count > consumed }
+    private func beginBody(_ limits: ChunkedDecoder.Limits) {
+        isBodyOver = false
+        switch head.framing {
+        case .none, .length(0): isBodyOver = true
+        case .length(let count): bodyLeft = count
+        case .chunked: decoder = ChunkedDecoder(limits: limits)
+        case .untilClose: bodyLeft = .max
+        }
+    }
+
+    private func take(_ bytes: Span<UInt8>, into writer: inout ByteWriter) throws(HTTPViolation) {
+        guard head.framing == .chunked else {
+            let count = min(bodyLeft, bytes.count)
+            writer.append(bytes.extracting(0..<count))
+            bodyLeft -= count
+            if bodyLeft == 0 { _ = finishBody(extra: count < bytes.count) }
+            return
+        }
+        var offset = 0
+        while true {
+            switch try decoder.next(bytes, at: &offset) {
+            case .data(let range): writer.append(bytes.extracting(range))
+            case .needMore: return
+            case .end: return _ = finishBody(extra: offset < bytes.count)
+            }
+        }
+    }
+
+    private func finishBody(extra: Bool) -> BodyRead {
+        isBodyOver = true
+        isSpoiled = isSpoiled || extra
+        return .ended
+    }
+
+    /// What ``body`` holds.
+    package func withBody<Result, Failure: Error>(_ read: (Span<UInt8>) throws(Failure) -> Result) throws(Failure) -> Result {
+        try body.withBytes(nil, read)
+    }
+
+    /// The reply was read to its end and the connection can carry another request.
+    package var isReusable: Bool {
+        isBodyOver && hasBegunBody && !isSpoiled && head.keepsAlive && !stream.isClosed && !stream.peerHungUp
+    }
 
     // MARK: Pooling
 
@@ -93,7 +175,10 @@ package final class ClientConnection: ReadinessHandler {
     package func becomeIdle(onEnd: @escaping () -> Void) {
         repliesBefore += 1
         hasReplyBytes = false
+        hasBegunBody = false
+        isBodyOver = false
         input.release()
+        body.release()
         consumed = 0
         onIdleEnd = onEnd
         stream.handler = self
@@ -117,6 +202,7 @@ package final class ClientConnection: ReadinessHandler {
         onIdleEnd = nil
         stream.close(reset: reset)
         input.release()
+        body.release()
         consumed = 0
     }
 }

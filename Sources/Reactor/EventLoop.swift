@@ -21,13 +21,15 @@ package final class EventLoop {
     /// Where bytes are received before anybody owns them; valid until the next suspension or receive.
     package let scratch: UnsafeMutableRawBufferPointer
 
-    unowned(unsafe) var worker: Worker?  // The worker owns the loop, so it lives longer.
+    package unowned(unsafe) var worker: Worker?  // The worker owns the loop, so it lives longer.
     private let epoll: Int32
     /// By descriptor; the entry keeps the source alive, the generation keeps late events of a closed one away.
     private var sources: [EventSource?] = []
     private var generation: UInt32 = 0
     package let timers = TimerQueue()
     private var isStopping = false
+    /// Streams with bytes left from this turn.
+    private var revisits: [Stream] = []
 
     init(executor: LoopExecutor) {
         self.executor = executor
@@ -82,6 +84,9 @@ package final class EventLoop {
         remove(source)
     }
 
+    /// Calls the handler of `stream` again in the next turn: for one that stopped early so that others get theirs.
+    package func revisit(_ stream: Stream) { revisits.append(stream) }
+
     // MARK: Running
 
     /// Makes ``run()`` return after the current turn.
@@ -96,7 +101,7 @@ package final class EventLoop {
     }
 
     private func turn(_ events: UnsafeMutableBufferPointer<epoll_event>) {
-        let timeout = executor.hasReadyJobs ? 0 : timers.millisecondsUntilNext(now: now)
+        let timeout = executor.hasReadyJobs || !revisits.isEmpty ? 0 : timers.millisecondsUntilNext(now: now)
         let count = epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
         now = Self.monotonic()
         wallNow = Self.wall()
@@ -105,6 +110,11 @@ package final class EventLoop {
                 let event = events.baseAddress.unsafelyUnwrapped + index
                 dispatch(events: event.pointee.events, data: weir_epoll_data(event))
             }
+        }
+        if !revisits.isEmpty {
+            let streams = revisits
+            revisits.removeAll(keepingCapacity: true)
+            for stream in streams where !stream.isClosed { stream.handler?.becameReady(stream) }
         }
         timers.fire(now: now)
         executor.runReadyJobs()

@@ -74,6 +74,12 @@ package struct ByteWriter: ~Copyable {
         memmove(base + target, base + range.lowerBound, range.count)
     }
 
+    /// Exchanges one byte that was written before.
+    package mutating func overwrite(at index: Int, with byte: UInt8) {
+        precondition(index >= 0 && index < count)
+        base.unsafelyUnwrapped[index] = byte
+    }
+
     /// Makes room for `more` bytes behind the content.
     package mutating func reserve(_ more: Int) {
         if capacity - count < more { grow(to: count + more) }

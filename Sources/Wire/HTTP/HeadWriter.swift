@@ -147,3 +147,34 @@ extension ByteWriter {
         }
     }
 }
+
+/// Chunks whose size is known only when they are full: room is left in front and the size line put right before the bytes.
+extension ByteWriter {
+    /// Bytes that ``openChunk()`` leaves free: a size up to 2^32 and its line end.
+    private static var chunkStartMax: Int { 10 }
+
+    /// Leaves room for a size line. - Returns: what ``closeChunk(_:)`` wants.
+    package mutating func openChunk() -> Int {
+        append("          ")
+        return count
+    }
+
+    /// Frames the bytes since `start` as one chunk. - Returns: where the chunk begins.
+    ///
+    /// - Precondition: there are bytes, and `start` came from ``openChunk()``.
+    package mutating func closeChunk(_ start: Int) -> Int {
+        var size = count - start
+        precondition(size > 0 && start >= Self.chunkStartMax)
+        appendLineEnd()
+        var at = start - 2
+        overwrite(at: at, with: 0x0D)
+        overwrite(at: at + 1, with: 0x0A)
+        repeat {
+            at -= 1
+            let digit = UInt8(truncatingIfNeeded: size & 15)
+            overwrite(at: at, with: digit < 10 ? 0x30 + digit : 0x57 + digit)
+            size >>= 4
+        } while size > 0
+        return at
+    }
+}
