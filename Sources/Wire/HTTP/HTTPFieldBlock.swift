@@ -153,7 +153,7 @@ struct FieldBlock: Sendable {
         if let only = first(.connection), count(of: .connection) == 1 {
             // What nearly every client sends.
             let start = Int(only.start)
-            if only.count == 10, bytes.holdsIgnoringCase("keep-alive", at: start), !has(.keepAlive) { return true }
+            if only.count == 10, bytes.holdsIgnoringCase("keep-alive", at: start) { return true }
             if only.count == 5, bytes.holdsIgnoringCase("close", at: start) { return false }
         }
         var closes = false
