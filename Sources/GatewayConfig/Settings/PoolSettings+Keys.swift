@@ -26,7 +26,7 @@ extension ReplicaSettings: SettingsSection {
             .value("name", \.name, .text, .name, isRequired: true), .value("url", \.url, .replicaURL, isRequired: true),
             .value("weight", \.weight, .integer, 1...1000), .choice("kind", \.kind),
             .value("maxInFlight", \.maxInFlight, .integer, 1...65_535), .value("backup", \.backup, .boolean),
-            .optional("apiKeyFile", \.apiKeyFile, .path), .optional("apiKeyEnv", \.apiKeyEnv, .text, .variable),
+            .optional("apiKeyFile", \.apiKeyFile, .path), .optional("apiKeyEnv", \.apiKeyEnv, .variable),
         ]
     }
 
@@ -37,7 +37,8 @@ extension ReplicaSettings: SettingsSection {
         }
         // It becomes a header field, where a line end would begin another one.
         if let apiKey, !apiKey.bytes.allSatisfy({ (0x21...0x7E).contains($0) }) {
-            found.append(path.key(apiKeyFile != nil ? "apiKeyFile" : "apiKeyEnv"), "must hold one word of visible ASCII")
+            found.append(
+                path.key(apiKeyFile != nil ? "apiKeyFile" : "apiKeyEnv"), "must hold one word of visible ASCII")
         }
         return found
     }
