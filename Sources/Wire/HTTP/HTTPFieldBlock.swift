@@ -7,7 +7,7 @@ struct FieldBlock: Sendable {
     /// Which fields are there at least once.
     private var present: UInt64 = 0
     /// Where the head begins in the buffer; -1 before the first one.
-    private(set) var origin = -1
+    private var origin = -1
     private(set) var lineStart = 0
     /// Everything before it was searched for line ends.
     private var scanned = 0
@@ -19,6 +19,9 @@ struct FieldBlock: Sendable {
         lineStart = start
         scanned = start
     }
+
+    /// Whether `bytes` can be those of the head at hand, and more.
+    func continues(in bytes: Span<UInt8>, from start: Int) -> Bool { origin == start && scanned <= bytes.count }
 
     /// Forgets the head and gives the memory back.
     mutating func release() {

@@ -120,11 +120,12 @@ struct CarelessReader: Equatable {
         for sample in (samples + samples).shuffled(using: &generator) {
             let cut = Int.random(in: 0..<sample.count, using: &generator)
             #expect(readRequest(sample, cuts: [cut], with: &parser) == readRequest(sample))
-            // Half of a head is given up: by a reset, or because the next one begins elsewhere.
+            // Half of a head is given up: by a reset, as the next one begins elsewhere, or as its bytes are gone.
             let other = samples.randomElement(using: &generator)!
-            let isElsewhere = Bool.random(using: &generator)
-            _ = readRequest(Array(other.prefix(cut)), padding: isElsewhere ? 1 : 0, with: &parser)
-            if !isElsewhere { parser.reset() }
+            let way = Int.random(in: 0..<3, using: &generator)
+            _ = readRequest(Array(other.prefix(cut)), padding: way == 0 ? 1 : 0, with: &parser)
+            if way == 1 { parser.reset() }
+            if way == 2, cut > 0 { _ = readRequest([], with: &parser) }
         }
     }
 
