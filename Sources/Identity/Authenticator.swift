@@ -58,7 +58,7 @@ package final class Authenticator: Sendable {
             return try keys.principal(for: SHA256Digest(hashing: credential), now: now)
         }
         // A key of somebody else's, most likely.
-        guard Self.hasDot(credential) else { throw .invalidAPIKey(.unknownKey) }
+        guard credential.firstIndex(of: UInt8(ascii: "."), from: 0) != nil else { throw .invalidAPIKey(.unknownKey) }
         return try principal(ofToken: credential, now: now)
     }
 
@@ -75,17 +75,11 @@ package final class Authenticator: Sendable {
         }
     }
 
-    /// What follows `Bearer` and one space, if it has no space itself. The scheme's case doesn't matter (RFC 9110 §11.1).
+    /// What follows `Bearer` and one space. The scheme's case doesn't matter (RFC 9110 §11.1); what may follow is for the
+    /// forms of credentials to say, none of which knows a space.
     @_lifetime(copy value)
     package static func bearerCredential(in value: Span<UInt8>) -> Span<UInt8>? {
         guard value.count > 7, value.extracting(first: 7).equalsIgnoringCase("bearer ") else { return nil }
-        let credential = value.extracting(droppingFirst: 7)
-        for index in credential.indices where credential[index] <= 0x20 || credential[index] >= 0x7F { return nil }
-        return credential
-    }
-
-    private static func hasDot(_ credential: Span<UInt8>) -> Bool {
-        for index in credential.indices where credential[index] == UInt8(ascii: ".") { return true }
-        return false
+        return value[7] == UInt8(ascii: " ") ? nil : value.extracting(droppingFirst: 7)
     }
 }
