@@ -53,7 +53,7 @@ package final class Authenticator: Sendable {
         guard let value, !value.isEmpty else { throw .invalidAPIKey(.missing) }
         guard let credential = Self.bearerCredential(in: value) else { throw .invalidAPIKey(.malformed) }
         let prefix = APIKey.prefix.utf8CodeUnitCount
-        if credential.count > prefix, credential.extracting(first: prefix).equals(APIKey.prefix) {
+        if credential.count >= prefix, credential.extracting(first: prefix).equals(APIKey.prefix) {
             guard APIKey.isWellFormed(credential) else { throw .invalidAPIKey(.malformed) }
             return try keys.principal(for: SHA256Digest(hashing: credential), now: now)
         }

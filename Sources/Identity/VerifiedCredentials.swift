@@ -93,7 +93,8 @@ final class VerifiedCredentials {
         if tags[slot] == 0 { count += 1 }
         tags[slot] = tag
         credentials[slot] = credential
-        wasUsed[slot] = true
+        // Not yet: what is seen once must not push out what is in use.
+        wasUsed[slot] = false
     }
 
     func removeAll() {
