@@ -14,7 +14,8 @@ package final class Authenticator: Sendable {
     /// - Parameter unknownKey: told the issuer's name whenever a token names a key of it that we don't have, however
     ///   often that is: whoever fetches key sets decides when to look again. Called on the loop: must not block.
     package init(
-        keys: KeyDirectory, verifier: TokenVerifier, unknownKey: @escaping @Sendable (_ issuerName: String) -> Void = { _ in }
+        keys: KeyDirectory, verifier: TokenVerifier,
+        unknownKey: @escaping @Sendable (_ issuerName: String) -> Void = { _ in }
     ) {
         self.keys = keys
         self.verifier = Mutex(verifier)
@@ -45,7 +46,7 @@ package final class Authenticator: Sendable {
 
     /// Who comes with this header value.
     ///
-    /// - Parameter value: of the one `Authorization` header; `nil` if there is none. Several are the caller's to refuse.
+    /// - Parameter value: of the one `Authorization` header; `nil` if there is none. The caller refuses several.
     /// - Throws: `.invalidAPIKey` with the reason (401); `.keysUnavailable` (503) while the keys that could tell are
     ///   not loaded.
     /// - Cost: an API key about 0.3 µs, a token as its algorithm takes (docs/identity.md).
@@ -75,8 +76,8 @@ package final class Authenticator: Sendable {
         }
     }
 
-    /// What follows `Bearer` and one space. The scheme's case doesn't matter (RFC 9110 §11.1); what may follow is for the
-    /// forms of credentials to say, none of which knows a space.
+    /// What follows `Bearer` and one space. The scheme's case doesn't matter (RFC 9110 §11.1). Of what a credential is
+    /// made is for the forms of credentials to say; none of them knows a space.
     @_lifetime(copy value)
     package static func bearerCredential(in value: Span<UInt8>) -> Span<UInt8>? {
         guard value.count > 7, value.extracting(first: 7).equalsIgnoringCase("bearer ") else { return nil }

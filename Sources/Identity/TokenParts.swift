@@ -25,7 +25,9 @@ struct TokenParts: ~Copyable {
         let headerEnd = bytes.count
         guard Base64URL.decode(token.extracting(first + 1..<second), appendingTo: &bytes) else { throw .malformed }
         let claimsEnd = bytes.count
-        guard Base64URL.decode(token.extracting(droppingFirst: second + 1), appendingTo: &bytes) else { throw .malformed }
+        guard Base64URL.decode(token.extracting(droppingFirst: second + 1), appendingTo: &bytes) else {
+            throw .malformed
+        }
         self.headerEnd = headerEnd
         self.claimsEnd = claimsEnd
         signedCount = second

@@ -72,6 +72,7 @@ final class VerifiedCredentials {
     var capacity: Int { tags.count }
 
     func lookup(_ bytes: Span<UInt8>, now: WallTime, generation: UInt64) -> VerifiedCredential? {
+        guard bytes.count <= bytesMax else { return nil }
         let tag = tag(of: bytes)
         let first = firstSlot(of: tag)
         for slot in first..<first + Self.slotsPerSet where tags[slot] == tag {

@@ -71,8 +71,9 @@ import Testing
     @Test func `the reason why a token was refused is passed on`() {
         let expired = TokenVerifierTests.good.replacing("1700000600", with: "1600000000")
         #expect(refusal("Bearer \(Forge().token(expired))") == .invalidAPIKey(.expired))
-        #expect(refusal("Bearer \(Forge(header: #"{"alg":"none"}"#).token(expired))")
-            == .invalidAPIKey(.unsupportedAlgorithm))
+        #expect(
+            refusal("Bearer \(Forge(header: #"{"alg":"none"}"#).token(expired))")
+                == .invalidAPIKey(.unsupportedAlgorithm))
     }
 
     @Test func `an unknown key of a trusted issuer is reported, and is 503 while its keys were never fetched`() throws {

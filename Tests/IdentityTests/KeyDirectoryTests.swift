@@ -9,7 +9,8 @@ import Testing
 
     static func record(_ secret: String, id: String? = nil, models: Set<String>? = nil) -> APIKeyRecord {
         APIKeyRecord(
-            id: id ?? "key_\(secret)", name: secret, digest: SHA256Digest(hashing: secret), models: models, created: now)
+            id: id ?? "key_\(secret)", name: secret, digest: SHA256Digest(hashing: secret), models: models, created: now
+        )
     }
 
     private func find(_ secret: String, in directory: KeyDirectory) throws(GatewayError) -> String {

@@ -41,7 +41,8 @@ import Wire
 
     @Test func `the configured algorithm is for keys that name none, and contradicts no other`() throws {
         #expect(try set([jwk("RS256")], algorithm: .ps512).keys.map(\.algorithm) == [.ps512])
-        #expect(try set([jwk("RS256", adding: #","alg":"RS384""#)], algorithm: .rs384).keys.map(\.algorithm) == [.rs384])
+        #expect(
+            try set([jwk("RS256", adding: #","alg":"RS384""#)], algorithm: .rs384).keys.map(\.algorithm) == [.rs384])
         #expect(try set([jwk("RS256", adding: #","alg":"RS384""#)], algorithm: .ps512).keys.isEmpty)
         #expect(try set([jwk("RS256")], algorithm: .es256).keys.isEmpty)
     }

@@ -68,7 +68,8 @@ import Wire
                 let algorithm = try #require(SignatureAlgorithm(rawValue: other["algorithm"]?.string ?? ""))
                 let key = try VerificationKey(jwk: #require(other["jwk"]), algorithm: algorithm, allowsSecrets: true)
                 let parts = try TokenParts(Array(token.utf8).span)
-                let isGood = key.verify(Array(token.utf8).span.extracting(first: parts.signedCount), signature: parts.signature)
+                let isGood = key.verify(
+                    Array(token.utf8).span.extracting(first: parts.signedCount), signature: parts.signature)
                 #expect(!isGood, "\(own) token, \(algorithm.rawValue) key")
             }
         }

@@ -121,7 +121,8 @@ import Testing
             let attachment = Slot()
             slot = attachment
             cache.insert(
-                Array("a".utf8).span, principal: Principal(kind: .token, id: "a"), attachment: attachment, generation: 0)
+                Array("a".utf8).span, principal: Principal(kind: .token, id: "a"), attachment: attachment, generation: 0
+            )
         }
         #expect(slot != nil)
         cache.removeAll()
@@ -147,7 +148,8 @@ import Testing
                 switch generator.next() % 200 {
                 case 0: generation += 1
                 case 1...60:
-                    let expires = WallTime(nanosecondsSinceEpoch: now.nanosecondsSinceEpoch + Int64(generator.next() % 5_000))
+                    let expires = WallTime(
+                        nanosecondsSinceEpoch: now.nanosecondsSinceEpoch + Int64(generator.next() % 5_000))
                     let principal = Principal(kind: .token, id: "", expires: expires)
                     cache.insert(token.span, principal: principal, attachment: Slot(), generation: generation)
                     model[token] = (principal, generation)

@@ -1,4 +1,5 @@
 import GatewayCore
+import TestSupport
 import Testing
 import Wire
 
@@ -58,7 +59,8 @@ import Wire
     }
 
     @Test func `strings are compared after unescaping`() throws {
-        let claims = #"{"iss":"https:\/\/login.example","s\u0075b":"\u0061l\u00efce","aud":"w\u0065ir","exp":1700000600}"#
+        let claims =
+            #"{"iss":"https:\/\/login.example","s\u0075b":"\u0061l\u00efce","aud":"w\u0065ir","exp":1700000600}"#
         #expect(try verifier.verify(Forge().token(claims), now: Self.now).id == "corp/alïce")
     }
 
@@ -156,8 +158,9 @@ import Wire
         for name in ["none", "NONE", "nOnE", "HS256 ", "hs256", "RS256", "HS384", "ES256K", "dir"] {
             #expect(refusal(header: #"{"alg":"\#(name)","kid":"one"}"#) == .unsupportedAlgorithm, "\(name)")
             let unsigned = Forge(header: #"{"alg":"\#(name)"}"#).token(Self.good)
-            #expect(refusal(String(unsigned.prefix(upTo: try #require(unsigned.lastIndex(of: "."))) + ".AA"))
-                == .unsupportedAlgorithm)
+            #expect(
+                refusal(String(unsigned.prefix(upTo: try #require(unsigned.lastIndex(of: "."))) + ".AA"))
+                    == .unsupportedAlgorithm)
         }
         #expect(refusal(Forge(algorithm: .hs512).token(Self.good)) == .badSignature)
         #expect(refusal(header: #"{"alg":"HS\u003256","kid":"one"}"#) == nil)
@@ -181,7 +184,8 @@ import Wire
         #expect(refusal(header: #"{"alg":"HS256","kid":"one","crit":["exp"]}"#) == .criticalHeader)
         #expect(refusal(header: #"{"alg":"HS256","kid":"one","b64":false,"crit":["b64"]}"#) == .criticalHeader)
         #expect(refusal(header: #"{"alg":"HS256","kid":"one","crit":null}"#) == .criticalHeader)
-        let brought = #""jwk":{"kty":"oct","k":"AAAA"},"jku":"http://x.example","x5u":"http://x.example","x5c":["AAAA"]"#
+        let brought =
+            #""jwk":{"kty":"oct","k":"AAAA"},"jku":"http://x.example","x5u":"http://x.example","x5c":["AAAA"]"#
         #expect(refusal(header: #"{"alg":"HS256","kid":"one",\#(brought)}"#) == nil)
         #expect(refusal(header: #"{"alg":"HS256","kid":"two",\#(brought)}"#) == .unknownKey)
     }
@@ -189,7 +193,8 @@ import Wire
     @Test(arguments: [
         #"{"kid":"one"}"#, #"{"alg":"","kid":"one"}"#, #"{"alg":1,"kid":"one"}"#, #"{"alg":"HS256","kid":1}"#,
         #"{"alg":"HS256","alg":"HS256"}"#, #"{"alg":"none","\u0061lg":"HS256"}"#, #"{"alg":"HS256","kid":null}"#,
-        #"{"alg":"HS256"} x"#, #"["HS256"]"#, #""HS256""#, "{", #"{'alg':'HS256'}"#, "{\"alg\":\"HS256\",\"x\":\"\u{1}\"}",
+        #"{"alg":"HS256"} x"#, #"["HS256"]"#, #""HS256""#, "{", #"{'alg':'HS256'}"#,
+        "{\"alg\":\"HS256\",\"x\":\"\u{1}\"}",
     ])
     func `a header that is not an object of distinct members with a string for alg is malformed`(header: String) {
         #expect(refusal(header: header) == .malformed)
@@ -212,7 +217,9 @@ import Wire
         // 32 bytes leave two unused bits in the last character; another of the same value must not do.
         let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
         let value = try #require(alphabet.firstIndex(of: last))
-        for stray in 1...3 { #expect(refusal(String(token.dropLast()) + String(alphabet[value | stray])) == .malformed) }
+        for stray in 1...3 {
+            #expect(refusal(String(token.dropLast()) + String(alphabet[value | stray])) == .malformed)
+        }
     }
 
     @Test func `without kid exactly one key of the issuer must fit`() throws {
@@ -246,12 +253,33 @@ import Wire
         let token = Array(Forge().token(Self.good).utf8)
         for count in 0..<token.count {
             let prefix = Array(token[..<count])
-            #expect(throws: TokenProblem.self) { try verifier.verify(String(decoding: prefix, as: UTF8.self), now: Self.now) }
+            #expect(throws: TokenProblem.self) {
+                try verifier.verify(String(decoding: prefix, as: UTF8.self), now: Self.now)
+            }
         }
         for index in token.indices {
             var changed = token
             changed[index] = changed[index] == UInt8(ascii: "x") ? UInt8(ascii: "y") : UInt8(ascii: "x")
-            #expect(throws: TokenProblem.self) { try verifier.verify(String(decoding: changed, as: UTF8.self), now: Self.now) }
+            #expect(throws: TokenProblem.self) {
+                try verifier.verify(String(decoding: changed, as: UTF8.self), now: Self.now)
+            }
+        }
+    }
+
+    @Test func `signed nonsense of any kind is refused without harm`() throws {
+        var generator = SplitMix64(seed: 21)
+        let pieces = [
+            "{", "}", "[", "]", ":", ",", "\"", "\\", "\\u00", "\"iss\"", "\"https://login.example\"", "\"aud\"",
+            "\"weir\"", "\"exp\"", "1", "-", "e9", ".", "null", "\"sub\"", "\"kid\"", "\"one\"", "\"alg\"", "\"HS256\"",
+            " ", "\u{1F600}", "\0",
+        ]
+        func nonsense() -> String {
+            (0..<Int(generator.next() % 24)).map { _ in pieces[Int(generator.next() % UInt64(pieces.count))] }.joined()
+        }
+        for _ in 0..<5_000 {
+            #expect(refusal(claims: "{\(nonsense())}") != nil)
+            #expect(refusal(header: "{\"alg\":\"HS256\",\"kid\":\"one\",\"x\":\(nonsense())}x") == .malformed)
+            #expect(refusal("\(nonsense()).\(nonsense()).\(nonsense())") == .malformed)
         }
     }
 
