@@ -94,8 +94,8 @@ package final class TokenVerifier: Sendable {
         return try TokenVerifier(issuers: changed, leeway: leeway, tokenBytesMax: tokenBytesMax)
     }
 
-    /// Who comes with `token`: of kind `.token`, with the issuer's name, a slash and the subject as `id`, and until `exp`
-    /// and the leeway are over.
+    /// Who comes with `token`. The id is the issuer's name, a slash and the subject; it ends when `exp` and the leeway
+    /// are over.
     ///
     /// - Parameter token: the compact form, without the scheme.
     /// - Throws: why not. `.unknownKey` may mean that the issuer has a key we haven't seen:

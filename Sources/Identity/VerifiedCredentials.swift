@@ -43,7 +43,8 @@ final class VerifiedCredentials {
     static let slotsPerSet = 8
 
     private let seed: UInt64
-    private let otherSeed: UInt64
+    /// Derived from the seed. Whoever knew it could make two values of the same hash: as its test does.
+    let otherSeed: UInt64
     private let setMask: Int
     private let bytesMax: Int
     /// The hash of each slot's bytes; 0 where there are none.
@@ -134,7 +135,7 @@ extension VerifiedCredentials {
     /// A hash of all bytes that a client without the seed can't steer. Never 0.
     ///
     /// - Source: the folded multiplication of Wang Yi's wyhash, in two lanes of sixteen bytes a step.
-    fileprivate func tag(of token: Span<UInt8>) -> UInt64 {
+    func tag(of token: Span<UInt8>) -> UInt64 {
         token.withUnsafeBytes { bytes in
             var left = seed
             var right = otherSeed

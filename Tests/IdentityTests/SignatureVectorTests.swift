@@ -59,6 +59,29 @@ import Wire
         }
     }
 
+    @Test func `an ECDSA signature has the length of its curve: the same numbers with a zero in front are refused`()
+        throws
+    {
+        let vectors = try #require(Fixture.json("signed_tokens.json")["tokens"]?.array)
+        var count = 0
+        for vector in vectors where vector["algorithm"]?.string?.hasPrefix("ES") == true {
+            let algorithm = try #require(SignatureAlgorithm(rawValue: vector["algorithm"]?.string ?? ""))
+            let key = try VerificationKey(jwk: #require(vector["jwk"]), algorithm: algorithm, allowsSecrets: true)
+            let parts = try #require(vector["token"]?.string).split(separator: ".").map(String.init)
+            let signature = try #require(Base64URL.decode(parts[2]))
+            let half = signature.count / 2
+            let longer = [
+                signature[..<half] + [0] + signature[half...], [0] + signature, signature + [0],
+            ]
+            for changed in longer {
+                let token = "\(parts[0]).\(parts[1]).\(Base64URL.encode(Array(changed)))"
+                #expect(throws: TokenProblem.badSignature) { try verifiedPayload(of: token, with: [key]) }
+            }
+            count += 1
+        }
+        #expect(count == 4)
+    }
+
     @Test func `no key accepts the signatures of another algorithm, whatever the token's header says`() throws {
         let vectors = try #require(Fixture.json("signed_tokens.json")["tokens"]?.array)
         for vector in vectors {

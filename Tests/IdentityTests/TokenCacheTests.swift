@@ -58,6 +58,30 @@ import Testing
         #expect(lookup(unknown) == nil)
     }
 
+    /// Sixteen bytes are folded by a product; where its second factor is 0, the first eight don't matter.
+    @Test func `two values with the same hash are told apart`() throws {
+        let credentials = VerifiedCredentials(capacity: 8, bytesMax: 100, seed: 77)
+        let zero = (0..<8).map { UInt8(truncatingIfNeeded: credentials.otherSeed >> ($0 * 8)) }
+        let rest = [UInt8](repeating: 1, count: 16)
+        let one = Array("aaaaaaaa".utf8) + zero + rest
+        let other = Array("bbbbbbbb".utf8) + zero + rest
+        #expect(credentials.tag(of: one) == credentials.tag(of: other))
+        func insert(_ bytes: [UInt8], _ id: String) {
+            let principal = Principal(kind: .token, id: id)
+            credentials.insert(
+                bytes.span, VerifiedCredential(bytes.span, principal: principal, attachment: Slot(), generation: 0))
+        }
+        func found(_ bytes: [UInt8]) -> String? {
+            credentials.lookup(bytes.span, now: now, generation: 0)?.principal.id
+        }
+        insert(one, "one")
+        #expect(found(other) == nil)
+        insert(other, "other")
+        #expect(found(one) == "one")
+        #expect(found(other) == "other")
+        #expect(credentials.count == 2)
+    }
+
     @Test func `an entry is gone from the moment its credential expires`() {
         insert("a", expires: WallTime(secondsSinceEpoch: 1_700_000_010))
         #expect(lookup("a", now: WallTime(nanosecondsSinceEpoch: 1_700_000_009_999_999_999)) != nil)
