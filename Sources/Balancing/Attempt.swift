@@ -21,18 +21,18 @@ package struct AttemptSettings: Equatable, Sendable {
 ///                ├─pick───┤          └──► finishLength, fail
 ///                └─wait───┴──► passOn, fail
 ///
-/// The rules, in order: out of time ends it; so does a client error. At most `sendsMax` sends. Moving off a replica that
-/// was just found dead is free, every other retry takes one from the pool's budget. A replica that timed out, could
-/// not be reached or refused us is never asked again by this request; one that is busy only after its cool-down; one
-/// that failed otherwise only if there is no other.
+/// The rules, in order: out of time ends it; so does a client error. At most `sendsMax` sends. Moving off a replica
+/// that was just found dead is free, every other retry takes one from the pool's budget. A replica that timed out,
+/// could not be reached or refused us is never asked again by this request; one that is busy only after its cool-down;
+/// one that failed otherwise only if there is no other.
 ///
 /// Pure and a value; no allocation on the success path.
 package struct Attempt: Sendable {
     /// A failure as the shell saw it.
     package struct Failure: Equatable, Sendable {
         package var kind: UpstreamFailure
-        /// The connection was used before and broke before any byte of this reply: most likely the replica had closed it
-        /// while it was idle. Such a failure says nothing about the replica; health and breaker must not hear of it.
+        /// The connection was used before and broke before any byte of this reply: most likely the replica had closed
+        /// it while it was idle. Such a failure says nothing about the replica; health and breaker must not hear of it.
         package var isStaleConnection: Bool
         /// The replica's health says down by now, whatever this request saw: the move is free.
         package var isReplicaDown: Bool

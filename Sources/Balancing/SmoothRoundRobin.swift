@@ -141,25 +141,33 @@ extension SmoothRoundRobin {
         self.weights = weights
         self.credits = credits
         total = weights.reduce(0, +)
+        let before = order
         groups = []
         order = []
-        if weights.count > Self.directMax { group() }
+        if weights.count > Self.directMax { group(keeping: before) }
     }
 
-    /// Members of a group share one credit from now on, their average; who had more is picked first.
-    private mutating func group() {
+    /// Forms the groups. Members keep the order of their turns, and those that are about a turn behind the best of their
+    /// group count as picked in this round; the group's credit is what makes the members' sum right.
+    private mutating func group(keeping before: [Int]) {
+        var places = Array(weights.indices)
+        for (place, index) in before.enumerated() { places[index] = place }
         order = weights.indices.filter { weights[$0] > 0 }
-        order.sort { (weights[$1], credits[$1], $0) < (weights[$0], credits[$0], $1) }
+        order.sort { (weights[$1], places[$0], $0) < (weights[$0], places[$1], $1) }
         var start = 0
         while start < order.count {
             let weight = weights[order[start]]
-            var end = start
-            var sum = 0
-            while end < order.count, weights[order[end]] == weight {
-                sum += credits[order[end]]
-                end += 1
-            }
-            groups.append(Group(weight: weight, credit: sum / (end - start), start: start, end: end, next: start))
+            let end = order[start...].firstIndex { weights[$0] != weight } ?? order.count
+            let members = order[start..<end]
+            let most = members.reduce(Int.min) { max($0, credits[$1]) }
+            let picked = members.filter { 2 * (most - credits[$0]) >= total }
+            let waiting = members.filter { 2 * (most - credits[$0]) < total }
+            order.replaceSubrange(start..<end, with: picked + waiting)
+            let sum = members.reduce(0) { $0 + credits[$1] }
+            groups.append(
+                Group(
+                    weight: weight, credit: (sum + picked.count * total) / members.count, start: start, end: end,
+                    next: start + picked.count))
             start = end
         }
         if groups.count > Self.groupsMax {

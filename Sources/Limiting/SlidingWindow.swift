@@ -28,6 +28,12 @@ package struct SlidingWindow: Sendable {
         package var limit: Int
         package var remaining: Int
         package var reset: Interval
+
+        package init(limit: Int, remaining: Int, reset: Interval) {
+            self.limit = limit
+            self.remaining = remaining
+            self.reset = reset
+        }
     }
 
     /// The largest limit: what a slot of four bytes holds.
