@@ -128,6 +128,8 @@ package struct Attempt: Sendable {
     /// Ways that no replica has turned down yet.
     private var waysLeft = ResumeWays.all
     private var lastFailure: UpstreamFailure?
+    /// The last failure was an answer, and the shell has it.
+    private var holdsReply = false
     /// Why the stream that the client saw broke first.
     private var firstBreak: UpstreamFailure?
 
@@ -200,6 +202,7 @@ extension Attempt {
         }
         isAgain = false
         lastFailure = failure.kind
+        holdsReply = false
         if failure.kind == .totalTimeout { return end(.fail(lost(.totalTimeout))) }
         if let index {
             if failure.kind.isTimeout || failure.kind == .connectFailed || failure.kind == .declaredDead {
@@ -217,6 +220,7 @@ extension Attempt {
         let index = replica
         replica = nil
         isAgain = false
+        holdsReply = true
         switch status {
         case 429, 503:
             lastFailure = .busy
@@ -274,7 +278,7 @@ extension Attempt {
         if hasContent { return end(.fail(.upstreamBroke(firstBreak ?? .cut))) }
         switch lastFailure {
         case nil, .connectFailed, .declaredDead: return end(.fail(.noReplica(model: request.model)))
-        case .busy: return end(.passOn)
+        case .busy where holdsReply: return end(.passOn)
         case .connectTimeout: return end(.fail(.connectTimeout))
         case .firstByteTimeout: return end(.fail(.firstByteTimeout))
         case .firstContentTimeout: return end(.fail(.firstContentTimeout))
