@@ -49,7 +49,8 @@ package struct Attempt: Sendable {
         case sent(replica: Int)
         /// The same after ``Action/resume(_:)``, by this way.
         case resumed(replica: Int, way: ResumeWay)
-        /// Nobody is left to pick. `coolAt`: the soonest end of a cool-down among the serving replicas outside `never`.
+        /// Nobody is left to pick, or there is no place for ``Action/again(replica:)``. `coolAt`: the soonest end of a
+        /// cool-down among the serving replicas outside `never`.
         case noneLeft(coolAt: Moment?)
         /// The wait is over.
         case waited
@@ -243,6 +244,10 @@ extension Attempt {
     }
 
     private mutating func nobody(coolAt: Moment?, now: Moment) -> Action {
+        if isAgain {
+            isAgain = false
+            return choose()
+        }
         if let coolAt, coolAt - now <= settings.waitMax, coolAt < deadline, waits < settings.sendsMax {
             waits += 1
             return .wait(until: max(coolAt, now))

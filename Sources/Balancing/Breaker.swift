@@ -47,6 +47,10 @@ package struct Breaker: Sendable {
 
     package var isPassing: Bool { state == .passing }
 
+    /// Passing, and the last 32 answers were good: until the next failure nothing need be asked or reported, which
+    /// keeps the breaker off the path of a healthy replica.
+    package var isIdle: Bool { state == .passing && history == 0 }
+
     /// Whether a request may be sent now: always while passing, one at a time on trial.
     package func mayPass(_ now: Moment) -> Bool {
         switch state {

@@ -147,7 +147,7 @@ extension SmoothRoundRobin {
         if weights.count > Self.directMax { group(keeping: before) }
     }
 
-    /// Forms the groups. Members keep the order of their turns, and those that are about a turn behind the best of their
+    /// Forms the groups. Members keep the order of their turns, and those about a turn behind the best of their
     /// group count as picked in this round; the group's credit is what makes the members' sum right.
     private mutating func group(keeping before: [Int]) {
         var places = Array(weights.indices)

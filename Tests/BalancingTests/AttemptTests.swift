@@ -102,6 +102,14 @@ private func exclusions(never: [Int] = [], busy: [Int] = [], avoid: [Int] = []) 
         #expect(story.tell(.sent(replica: 3), stale) == .again(replica: 3))
     }
 
+    @Test func `a stale connection without a free place for a new one is picked anew`() {
+        var story = Story(budget: 0)
+        let stale = Attempt.Event.failed(.init(.reset, isStaleConnection: true))
+        story.tell(.sent(replica: 2), stale)
+        #expect(story.tell(.noneLeft(coolAt: nil)) == pick())
+        #expect(story.tell(.noneLeft(coolAt: nil)) == .fail(.noReplica(model: "m")))
+    }
+
     @Test func `client errors are passed on at once`() {
         for status in [400, 409, 413, 422] {
             var story = Story()

@@ -42,6 +42,17 @@ import Testing
         #expect(breaker.isPassing)
     }
 
+    @Test func `32 good answers after the last failure leave nothing to remember`() {
+        var breaker = breaker()
+        #expect(breaker.isIdle)
+        _ = breaker.failed(.zero)
+        for _ in 0..<31 { breaker.succeeded() }
+        #expect(!breaker.isIdle)
+        breaker.succeeded()
+        #expect(breaker.isIdle)
+        #expect(!stopped().isIdle)
+    }
+
     @Test func `one trial at a time, and a good one lets everything pass`() {
         var breaker = stopped()
         let now = Moment.zero + .seconds(6)

@@ -206,6 +206,12 @@ import Testing
         HealthSnapshot(intent: intent, health: health, share: 16)
     }
 
+    private func choose(
+        among snapshots: [HealthSnapshot], rotation: Int = 0, isEligible: (Int) -> Bool = { _ in true }
+    ) -> Int? {
+        Panic.choose(count: snapshots.count, rotation: rotation, snapshot: { snapshots[$0] }, isEligible: isEligible)
+    }
+
     @Test func `the least bad replica goes first`() {
         var snapshots = [
             snapshot(.down(successes: 0, .refused)), snapshot(.down(successes: 0, .timedOut)),
@@ -213,28 +219,28 @@ import Testing
             snapshot(.warming),
         ]
         for expected in (0..<6).reversed() {
-            #expect(Panic.choose(among: snapshots, rotation: 3, isEligible: { _ in true }) == expected)
+            #expect(choose(among: snapshots, rotation: 3) == expected)
             snapshots[expected].intent = .maintenance
         }
-        #expect(Panic.choose(among: snapshots, rotation: 0, isEligible: { _ in true }) == nil)
+        #expect(choose(among: snapshots) == nil)
     }
 
     @Test func `no panic while any enabled replica is up, even a full one`() {
         let snapshots = [snapshot(.down(successes: 0, .slow)), snapshot(.up(failures: 2))]
-        #expect(Panic.choose(among: snapshots, rotation: 0, isEligible: { $0 == 0 }) == nil)
+        #expect(choose(among: snapshots, isEligible: { $0 == 0 }) == nil)
     }
 
     @Test func `a draining replica is never chosen, however healthy`() {
         let snapshots = [snapshot(.up(failures: 0), .draining), snapshot(.down(successes: 0, .refused))]
-        #expect(Panic.choose(among: snapshots, rotation: 0, isEligible: { _ in true }) == 1)
-        #expect(Panic.choose(among: snapshots, rotation: 0, isEligible: { $0 == 0 }) == nil)
+        #expect(choose(among: snapshots) == 1)
+        #expect(choose(among: snapshots, isEligible: { $0 == 0 }) == nil)
     }
 
     @Test func `equals take turns and excluded ones are passed over`() {
         let snapshots = Array(repeating: snapshot(.down(successes: 0, .refused)), count: 3)
-        let picks = (0..<3).map { Panic.choose(among: snapshots, rotation: $0, isEligible: { _ in true }) }
+        let picks = (0..<3).map { choose(among: snapshots, rotation: $0) }
         #expect(Set(picks) == [0, 1, 2])
-        #expect(Panic.choose(among: snapshots, rotation: 0, isEligible: { $0 != 0 }) == 1)
-        #expect(Panic.choose(among: [], rotation: 5, isEligible: { _ in true }) == nil)
+        #expect(choose(among: snapshots, isEligible: { $0 != 0 }) == 1)
+        #expect(choose(among: [], rotation: 5) == nil)
     }
 }
