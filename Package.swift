@@ -53,8 +53,7 @@ let package = Package(
         .executableTarget(
             name: "weir-replica",
             dependencies: [
-                .target(name: "Engine", condition: .when(traits: ["Engine"])),
-                "HTTPConnections", "Reactor", "Wire", "GatewayCore", argumentParser,
+                "Engine", "HTTPConnections", "Reactor", "Wire", "GatewayCore", argumentParser,
             ],
             swiftSettings: common),
 
@@ -74,19 +73,19 @@ let package = Package(
                 "Upstreams", "Stores", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "Limiting",
                 "GatewayCore",
             ]),
-        part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore"]),
+        part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore", deque]),
         part("Stores", ["RedisClient", "Reactor", "Wire", "GatewayCore"]),
         part("Identity", ["Wire", "GatewayCore", "COpenSSL"]),
 
         // Bytes and sockets.
         part("RedisClient", ["Reactor", "GatewayCore", "CHiredis", deque]),
         part("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),
-        part("Reactor", ["COpenSSL", "GatewayCore", deque]),
+        part("Reactor", ["CLinux", "COpenSSL", "GatewayCore", deque]),
 
         // Around it.
-        part("Engine", ["GatewayCore", .target(name: "CLlama", condition: .when(traits: ["Engine"]))]),
+        part("Engine", ["CLinux", "GatewayCore", .target(name: "CLlama", condition: .when(traits: ["Engine"]))]),
         part("GatewayConfig", ["GatewayCore", yams]),
-        part("Telemetry", ["GatewayCore"]),
+        part("Telemetry", ["Wire", "GatewayCore"]),
 
         // Pure: no clock, no I/O, no async.
         part("Wire", ["GatewayCore"]),
@@ -95,6 +94,7 @@ let package = Package(
         part("GatewayCore"),
 
         // C libraries.
+        .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
@@ -106,7 +106,7 @@ let package = Package(
         tests("Wire"),
         tests("Balancing"),
         tests("Limiting"),
-        tests("Telemetry"),
+        tests("Telemetry", ["Wire", "GatewayCore"]),
         tests("GatewayConfig"),
         tests("Reactor"),
         tests("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),
@@ -114,6 +114,7 @@ let package = Package(
         tests("Stores", ["RedisClient", "Reactor", "GatewayCore"]),
         tests("Identity", ["GatewayCore", "Wire"]),
         tests("Supervision"),
+        tests("Engine", ["weir-replica", "Wire", "GatewayCore"]),
         .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: common),
     ]
 )

@@ -28,6 +28,15 @@ package struct ByteWriter: ~Copyable {
         }
     }
 
+    /// Lends what was written so far, or `range` of it, to `use`. For writers that are stored in classes, where a span
+    /// can't outlive the access.
+    package func withBytes<Result, Failure: Error>(
+        _ range: Range<Int>? = nil, _ use: (Span<UInt8>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        if let range { return try use(bytes.extracting(range)) }
+        return try use(bytes)
+    }
+
     package func withUnsafeBytes<Result, Failure: Error>(
         _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -56,6 +65,19 @@ package struct ByteWriter: ~Copyable {
         precondition(length <= count && length >= 0)
         count -= length
         if count > 0, let base { memmove(base, base + length, count) }
+    }
+
+    /// Copies the bytes of `range` to `target`, which lies in front of it: takes framing out in place. O(range).
+    package mutating func move(_ range: Range<Int>, to target: Int) {
+        precondition(target >= 0 && target <= range.lowerBound && range.upperBound <= count)
+        guard target < range.lowerBound, !range.isEmpty, let base else { return }
+        memmove(base + target, base + range.lowerBound, range.count)
+    }
+
+    /// Exchanges one byte that was written before.
+    package mutating func overwrite(at index: Int, with byte: UInt8) {
+        precondition(index >= 0 && index < count)
+        base.unsafelyUnwrapped[index] = byte
     }
 
     /// Makes room for `more` bytes behind the content.

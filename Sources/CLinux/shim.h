@@ -1,0 +1,33 @@
+// What Linux has and Swift's Glibc module leaves out: epoll, eventfd and accept4, with constants as typed values.
+#pragma once
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+static const uint32_t WEIR_EPOLLIN = EPOLLIN;
+static const uint32_t WEIR_EPOLLOUT = EPOLLOUT;
+static const uint32_t WEIR_EPOLLRDHUP = EPOLLRDHUP;
+static const uint32_t WEIR_EPOLLHUP = EPOLLHUP;
+static const uint32_t WEIR_EPOLLERR = EPOLLERR;
+static const uint32_t WEIR_EPOLLET = EPOLLET;
+
+static inline int weir_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
+static inline int weir_epoll_add(int epoll, int descriptor, uint32_t events, uint64_t data) {
+    struct epoll_event event = {.events = events, .data.u64 = data};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event);
+}
+static inline int weir_epoll_remove(int epoll, int descriptor) {
+    return epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, NULL);
+}
+static inline uint64_t weir_epoll_data(const struct epoll_event *event) { return event->data.u64; }
+static inline int weir_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+
+// glibc hides these behind _GNU_SOURCE, which must not be set here: it changes headers that Glibc's module has too.
+extern int pthread_setname_np(pthread_t thread, const char *name);
+extern int accept4(int descriptor, struct sockaddr *address, socklen_t *length, int flags);
+static inline int weir_accept(int descriptor) {
+    return accept4(descriptor, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}

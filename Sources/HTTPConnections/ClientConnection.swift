@@ -1,0 +1,208 @@
+import GatewayCore
+import Glibc
+import Reactor
+import Wire
+
+/// One HTTP/1.1 connection to a replica: sends a request, reads the reply's head, then its body piece by piece.
+///
+/// - Isolation: its loop. While idle in a pool it watches its socket itself; in use, whoever uses it does.
+/// - Owns: the socket and bytes that were received and not read yet, until ``close()``.
+package final class ClientConnection: ReadinessHandler {
+    package let stream: Stream
+    /// Requests that were answered on it before the current one: above 0, it may turn out to be stale.
+    package private(set) var repliesBefore = 0
+    package private(set) var head = ReplyHead()
+    private var input = ByteWriter()
+    private var consumed = 0
+    /// Any byte of the current reply has arrived.
+    package private(set) var hasReplyBytes = false
+    private var decoder = ChunkedDecoder(limits: ChunkedDecoder.Limits(extensionBytes: 0, trailerBytes: 0, trailerFields: 0))
+    private var bodyLeft = 0
+    private var hasBegunBody = false
+    private var isBodyOver = false
+    /// The request was not sent whole, or bytes came that no request asked for.
+    package var isSpoiled = false
+    /// Where a reply that is kept whole is read to.
+    package var body = ByteWriter()
+    /// Called once when the peer closes the idle connection.
+    package var onIdleEnd: (() -> Void)?
+
+    package var loop: EventLoop { stream.loop }
+
+    package init(_ stream: Stream) { self.stream = stream }
+
+    /// Makes a connection.
+    ///
+    /// - Throws: what the kernel or TLS said; `ETIMEDOUT` at the deadline.
+    package static func open(
+        to address: SocketAddress, tls: (context: TLSContext, host: String)?, parking: Parking, deadline: Moment
+    ) async throws(SocketError) -> ClientConnection {
+        let stream = try Stream.connect(to: address, on: parking.loop, tls: tls)
+        do throws(SocketError) {
+            try await stream.waitUntilConnected(parking: parking, deadline: deadline)
+        } catch {
+            stream.close()
+            throw error
+        }
+        return ClientConnection(stream)
+    }
+
+    /// Reads what is there into the connection's buffer.
+    package func receive() -> Stream.ReadResult {
+        let result = stream.read(into: loop.scratch)
+        if case .bytes(let count) = result {
+            hasReplyBytes = true
+            input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
+        }
+        return result
+    }
+
+    /// Parses the head from what has been received. Interim replies (1xx) are skipped, at most so many as the parser
+    /// allows.
+    ///
+    /// - Returns: whether the head is there.
+    package func parseHead(limits: HeadLimits, method: HTTPMethod) throws(HTTPViolation) -> Bool {
+        while input.count > consumed {
+            let progress = try input.withBytes { bytes throws(HTTPViolation) in
+                try head.parse(bytes, from: consumed, limits: limits, requestMethod: method)
+            }
+            switch progress {
+            case .incomplete: return false
+            case .interim(let end): consumed = end
+            case .complete(let end):
+                consumed = end
+                return true
+            }
+        }
+        return false
+    }
+
+    /// The bytes received so far; the head's ranges are ranges of them until the body is read.
+    package func withReply<Result, Failure: Error>(
+        _ read: (Span<UInt8>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try input.withBytes(nil, read)
+    }
+
+    // MARK: The body
+
+    package enum BodyRead: Equatable {
+        /// Some came; there is more to come.
+        case bytes
+        /// The body is over.
+        case ended
+        case wouldBlock
+        /// The connection ended or broke before the body did.
+        case cut
+    }
+
+    /// Reads what is there of the body, without its framing, into `writer`. Call again until it says how it ended.
+    ///
+    /// - Throws: what is wrong with the framing; the connection is of no use after that.
+    package func readBody(
+        into writer: inout ByteWriter, limits: ChunkedDecoder.Limits
+    ) throws(HTTPViolation) -> BodyRead {
+        if !hasBegunBody {
+            hasBegunBody = true
+            beginBody(limits)
+            if isBodyOver { return finishBody(extra: input.count > consumed) }
+            if input.count > consumed {
+                try input.withBytes(consumed..<input.count) { bytes throws(HTTPViolation) in
+                    try take(bytes, into: &writer)
+                }
+                return isBodyOver ? .ended : .bytes
+            }
+        }
+        switch stream.read(into: loop.scratch) {
+        case .bytes(let count):
+            let bytes = UnsafeRawBufferPointer(rebasing: loop.scratch[..<count])
+            try take(bytes.bindMemory(to: UInt8.self).span, into: &writer)
+            return isBodyOver ? .ended : .bytes
+        case .wouldBlock: return .wouldBlock
+        case .end where head.framing == .untilClose:
+            return finishBody(extra: true)
+        case .end, .failed: return .cut
+        }
+    }
+
+    private func beginBody(_ limits: ChunkedDecoder.Limits) {
+        isBodyOver = false
+        switch head.framing {
+        case .none, .length(0): isBodyOver = true
+        case .length(let count): bodyLeft = count
+        case .chunked: decoder = ChunkedDecoder(limits: limits)
+        case .untilClose: bodyLeft = .max
+        }
+    }
+
+    private func take(_ bytes: Span<UInt8>, into writer: inout ByteWriter) throws(HTTPViolation) {
+        guard head.framing == .chunked else {
+            let count = min(bodyLeft, bytes.count)
+            writer.append(bytes.extracting(0..<count))
+            bodyLeft -= count
+            if bodyLeft == 0 { _ = finishBody(extra: count < bytes.count) }
+            return
+        }
+        var offset = 0
+        while true {
+            switch try decoder.next(bytes, at: &offset) {
+            case .data(let range): writer.append(bytes.extracting(range))
+            case .needMore: return
+            case .end: return _ = finishBody(extra: offset < bytes.count)
+            }
+        }
+    }
+
+    private func finishBody(extra: Bool) -> BodyRead {
+        isBodyOver = true
+        isSpoiled = isSpoiled || extra
+        return .ended
+    }
+
+    /// What ``body`` holds.
+    package func withBody<Result, Failure: Error>(_ read: (Span<UInt8>) throws(Failure) -> Result) throws(Failure) -> Result {
+        try body.withBytes(nil, read)
+    }
+
+    /// The reply was read to its end and the connection can carry another request.
+    package var isReusable: Bool {
+        isBodyOver && hasBegunBody && !isSpoiled && head.keepsAlive && !stream.isClosed && !stream.peerHungUp
+    }
+
+    // MARK: Pooling
+
+    /// The reply was read to its end: the connection waits for its next use and watches for the peer's end meanwhile.
+    package func becomeIdle(onEnd: @escaping () -> Void) {
+        repliesBefore += 1
+        hasReplyBytes = false
+        hasBegunBody = false
+        isBodyOver = false
+        input.release()
+        body.release()
+        consumed = 0
+        onIdleEnd = onEnd
+        stream.handler = self
+    }
+
+    /// Takes it out of idleness. - Returns: false when the peer has closed it, or sent bytes that nobody asked for.
+    package func take(handler: any ReadinessHandler) -> Bool {
+        onIdleEnd = nil
+        stream.handler = handler
+        return !stream.isClosed && !stream.peerHungUp && !stream.canRead
+    }
+
+    /// While idle: any byte or end from the peer makes it useless.
+    package func becameReady(_ stream: Stream) {
+        guard stream.canRead || stream.peerHungUp, let onIdleEnd else { return }
+        self.onIdleEnd = nil
+        onIdleEnd()
+    }
+
+    package func close(reset: Bool = false) {
+        onIdleEnd = nil
+        stream.close(reset: reset)
+        input.release()
+        body.release()
+        consumed = 0
+    }
+}

@@ -1,0 +1,52 @@
+import GatewayCore
+import Synchronization
+import Wire
+
+/// Bounds and deadlines of connections with clients. Plain settings: defaults are the configuration's.
+package struct ConnectionSettings: Sendable {
+    package var head: HeadLimits
+    package var chunks: ChunkedDecoder.Limits
+    /// Bytes that one body may have.
+    package var bodyBytesMax: Int
+    /// From the first byte of a request to the end of its head.
+    package var headTimeout: Interval
+    /// Between two reads of a body.
+    package var bodyStall: Interval
+    /// Between two requests.
+    package var idleTimeout: Interval
+    /// Between two writes that the client takes.
+    package var writeStall: Interval
+
+    package init(
+        head: HeadLimits, chunks: ChunkedDecoder.Limits, bodyBytesMax: Int, headTimeout: Interval, bodyStall: Interval,
+        idleTimeout: Interval, writeStall: Interval
+    ) {
+        self.head = head
+        self.chunks = chunks
+        self.bodyBytesMax = bodyBytesMax
+        self.headTimeout = headTimeout
+        self.bodyStall = bodyStall
+        self.idleTimeout = idleTimeout
+        self.writeStall = writeStall
+    }
+}
+
+/// Memory that request bodies may take in the whole process; shared by all loops.
+package final class BodyMemory: Sendable {
+    package let limitBytes: Int
+    private let used = Atomic<Int>(0)
+
+    package init(limitBytes: Int) { self.limitBytes = limitBytes }
+
+    package var usedBytes: Int { used.load(ordering: .relaxed) }
+
+    /// Takes `count` bytes of the budget. - Returns: false, with nothing taken, when they are not left.
+    func reserve(_ count: Int) -> Bool {
+        let before = used.wrappingAdd(count, ordering: .relaxed).oldValue
+        if before + count <= limitBytes { return true }
+        release(count)
+        return false
+    }
+
+    func release(_ count: Int) { used.wrappingSubtract(count, ordering: .relaxed) }
+}

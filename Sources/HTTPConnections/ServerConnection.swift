@@ -1,0 +1,341 @@
+import GatewayCore
+import Reactor
+import Wire
+
+/// One connection with a client: reads request after request, and writes what answers them, in order.
+///
+///     while try await connection.receiveHead() {     one request
+///         try await connection.receiveBody(…)        its body, whole
+///         connection.send(…)                         the reply; what the socket does not take waits here
+///         try await connection.flush()
+///     }
+///     await connection.close()
+///
+/// The stages see the current request through this class, and never the socket behind it.
+/// - Isolation: its loop; one task.
+/// - Owns: the socket, the bytes of the current request and unsent bytes of its reply, until ``close()``.
+package final class ServerConnection {
+    /// A buffer up to this size stays with an idle connection; a larger one is given back.
+    private static let keptBytes = 4_096
+    /// Bytes of an unread body that are read and thrown away, so that the client can read the answer.
+    private static let drainedBytesMax = 256 * 1_024
+
+    package let stream: Stream
+    package let parking: Parking
+    package let settings: ConnectionSettings
+    package let memory: BodyMemory
+    package var loop: EventLoop { stream.loop }
+
+    /// The current request's head; its ranges are valid for ``withRequest(_:)``.
+    package private(set) var head = RequestHead()
+    private var input = ByteWriter()
+    private var headEnd = 0
+    private var body = 0..<0
+    /// Bytes of `input` that belong to the current request; those behind them are the next one's.
+    private var requestEnd = 0
+    private var isBodyRead = true
+    private var reservedBytes = 0
+    /// When the first byte of the current request arrived.
+    package private(set) var receivedAt = Moment.zero
+    package private(set) var bytesReceived = 0
+    package private(set) var bytesSent = 0
+
+    private var unsent = ByteWriter()
+    private var unsentStart = 0
+    private var isBroken = false
+    /// Asked to end after the current request: an idle connection ends at once.
+    package private(set) var isDraining = false
+    /// The reply in progress says `Connection: close`, or its framing ends with the connection.
+    package var closesAfterReply = false
+
+    package init(_ stream: Stream, settings: ConnectionSettings, memory: BodyMemory) {
+        self.stream = stream
+        self.settings = settings
+        self.memory = memory
+        parking = Parking(on: stream.loop)
+        stream.handler = parking
+    }
+
+    // MARK: Receiving
+
+    /// Waits for the next request's head.
+    ///
+    /// - Returns: false when the connection is over: the client left, nothing came in time, or it drains.
+    /// - Throws: `.malformedRequest`, `.headTooLarge`, `.targetTooLong` (400, 431, 414), `.headTimeout` (408): answer,
+    ///   then close.
+    package func receiveHead() async throws(GatewayError) -> Bool {
+        forgetRequest()
+        var deadline = loop.now + settings.idleTimeout
+        if !input.isEmpty { deadline = beginRequest() }
+        while true {
+            if !input.isEmpty {
+                do throws(HTTPViolation) {
+                    if let end = try parseHead() {
+                        headEnd = end
+                        requestEnd = end
+                        body = end..<end
+                        isBodyRead = head.framing == .none || head.framing == .length(0)
+                        return true
+                    }
+                } catch {
+                    requestEnd = input.count
+                    closesAfterReply = true
+                    throw error.gatewayError
+                }
+            }
+            switch receive() {
+            case .bytes:
+                if receivedAt == .zero { deadline = beginRequest() }
+            case .end, .failed: return false
+            case .wouldBlock:
+                if isDraining, input.isEmpty { return false }
+                guard await parking.park(until: deadline) == .deadline else { continue }
+                if input.isEmpty { return false }
+                closesAfterReply = true
+                throw .headTimeout
+            }
+        }
+    }
+
+    /// Where the head ends, once all of it is there.
+    private func parseHead() throws(HTTPViolation) -> Int? {
+        try input.withBytes { bytes throws(HTTPViolation) in
+            if case .complete(let end) = try head.parse(bytes, from: 0, limits: settings.head) { end } else { nil }
+        }
+    }
+
+    private func beginRequest() -> Moment {
+        receivedAt = loop.now
+        return receivedAt + settings.headTimeout
+    }
+
+    /// Reads the body, whole; it is at ``withRequest(_:)`` then. Answers `Expect: 100-continue` first.
+    ///
+    /// - Throws: `.bodyTooLarge` (413, at once when its length says so), `.bodyMemoryExhausted` (503), `.bodyTimeout`
+    ///   (408), `.malformedRequest` (400), `.clientGone`.
+    package func receiveBody() async throws(GatewayError) {
+        guard !isBodyRead else { return }
+        switch head.framing {
+        case .none, .untilClose: break
+        case .length(let count): try await receiveBody(count: count)
+        case .chunked: try await receiveChunks()
+        }
+        isBodyRead = true
+    }
+
+    private func receiveBody(count: Int) async throws(GatewayError) {
+        guard count <= settings.bodyBytesMax else { throw .bodyTooLarge(limitBytes: settings.bodyBytesMax) }
+        try reserve(count)
+        body = headEnd..<(headEnd + count)
+        requestEnd = body.upperBound
+        guard input.count < requestEnd else { return }
+        try await inviteBody()
+        input.reserve(requestEnd - input.count)
+        while input.count < requestEnd {
+            var result = Stream.ReadResult.wouldBlock
+            let missing = requestEnd - input.count
+            input.appendUninitialized(missing) { room in
+                result = stream.read(into: UnsafeMutableRawBufferPointer(rebasing: room[..<missing]))
+                if case .bytes(let count) = result { return count }
+                return 0
+            }
+            try await handle(result)
+        }
+    }
+
+    private func receiveChunks() async throws(GatewayError) {
+        var decoder = ChunkedDecoder(limits: settings.chunks)
+        var raw = headEnd
+        var end = headEnd
+        if input.count == headEnd { try await inviteBody() }
+        while true {
+            do throws(HTTPViolation) {
+                decoding: while true {
+                    let piece = try input.withBytes { bytes throws(HTTPViolation) in
+                        try decoder.next(bytes, at: &raw)
+                    }
+                    switch piece {
+                    case .data(let range):
+                        input.move(range, to: end)
+                        end += range.count
+                    case .needMore: break decoding
+                    case .end:
+                        body = headEnd..<end
+                        requestEnd = raw
+                        return
+                    }
+                }
+            } catch {
+                closesAfterReply = true
+                throw error.gatewayError
+            }
+            guard end - headEnd <= settings.bodyBytesMax else {
+                throw .bodyTooLarge(limitBytes: settings.bodyBytesMax)
+            }
+            try reserve(end - headEnd - reservedBytes)
+            // What is decoded already gives its framing's room back, so that tiny chunks take no more than their bytes.
+            input.move(raw..<input.count, to: end)
+            input.truncate(to: end + input.count - raw)
+            raw = end
+            try await handle(receive())
+        }
+    }
+
+    private func handle(_ result: Stream.ReadResult) async throws(GatewayError) {
+        switch result {
+        case .bytes: break
+        case .end, .failed:
+            isBroken = true
+            throw .clientGone
+        case .wouldBlock:
+            if await parking.park(until: loop.now + settings.bodyStall) == .deadline {
+                closesAfterReply = true
+                throw .bodyTimeout
+            }
+        }
+    }
+
+    private func reserve(_ count: Int) throws(GatewayError) {
+        guard count > 0 else { return }
+        guard memory.reserve(count) else { throw .bodyMemoryExhausted }
+        reservedBytes += count
+    }
+
+    private func inviteBody() async throws(GatewayError) {
+        guard head.expectsContinue else { return }
+        send("HTTP/1.1 100 Continue\r\n\r\n")
+        try await flush()
+    }
+
+    private func receive() -> Stream.ReadResult {
+        let result = stream.read(into: loop.scratch)
+        if case .bytes(let count) = result {
+            bytesReceived += count
+            input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
+        }
+        return result
+    }
+
+    /// The bytes of the current request; ranges of ``head`` are ranges of them.
+    package func withRequest<Result, Failure: Error>(
+        _ read: (Span<UInt8>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try input.withBytes(nil, read)
+    }
+
+    /// Where the body lies among the request's bytes. Empty before ``receiveBody()``.
+    package var bodyRange: Range<Int> { body }
+
+    /// The body's bytes, for a write to a replica.
+    package func withBody<Result>(_ use: (UnsafeRawBufferPointer) -> Result) -> Result {
+        input.withUnsafeBytes { use(UnsafeRawBufferPointer(rebasing: $0[body])) }
+    }
+
+    /// A client that has left, or half-closed: nobody will read an answer.
+    package var isClientGone: Bool { isBroken || stream.peerHungUp }
+
+    /// Ends the connection after the current request; at once if it is idle.
+    package func drain() {
+        isDraining = true
+        parking.wake()
+    }
+
+    // MARK: Sending
+
+    /// Sends what the socket takes; the rest waits for ``flush()`` or ``sendUnsent()``.
+    package func send(_ bytes: UnsafeRawBufferPointer) {
+        var rest = bytes
+        if !hasUnsent, !isBroken {
+            switch stream.write(bytes) {
+            case .wrote(let count):
+                bytesSent += count
+                rest = UnsafeRawBufferPointer(rebasing: bytes[count...])
+            case .wouldBlock: break
+            case .failed: isBroken = true
+            }
+        }
+        if !rest.isEmpty, !isBroken { unsent.append(rest) }
+    }
+
+    package func send(_ text: StaticString) {
+        send(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    package var hasUnsent: Bool { unsent.count > unsentStart }
+
+    /// Goes on with what waits. Returns whether all of it is sent.
+    package func sendUnsent() -> Bool {
+        while hasUnsent, !isBroken {
+            let result = unsent.withUnsafeBytes { stream.write(UnsafeRawBufferPointer(rebasing: $0[unsentStart...])) }
+            switch result {
+            case .wrote(let count):
+                bytesSent += count
+                unsentStart += count
+            case .wouldBlock: return false
+            case .failed: isBroken = true
+            }
+        }
+        unsent.release()
+        unsentStart = 0
+        return true
+    }
+
+    /// Waits until everything is sent.
+    ///
+    /// - Throws: `.clientGone` when the client left or took nothing for `writeStall`.
+    package func flush() async throws(GatewayError) {
+        while !sendUnsent() {
+            if await parking.park(until: loop.now + settings.writeStall) == .deadline { isBroken = true }
+        }
+        if isBroken { throw .clientGone }
+    }
+
+    // MARK: Ending
+
+    /// Whether the connection can carry another request after this reply.
+    package var canContinue: Bool {
+        head.keepsAlive && isBodyRead && !closesAfterReply && !isBroken && !isDraining
+    }
+
+    /// Whether a reply sent now must say `Connection: close`.
+    package var announcesClose: Bool { !canContinue }
+
+    private func forgetRequest() {
+        input.removeFirst(requestEnd)
+        if input.isEmpty, requestEnd > Self.keptBytes {
+            input.release()
+            head.release()
+        }
+        requestEnd = 0
+        headEnd = 0
+        body = 0..<0
+        isBodyRead = true
+        receivedAt = .zero
+        bytesReceived = input.count
+        bytesSent = 0
+        if reservedBytes > 0 {
+            memory.release(reservedBytes)
+            reservedBytes = 0
+        }
+    }
+
+    /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so that
+    /// a reset does not destroy the answer on its way.
+    package func close(reset: Bool = false) async {
+        if !isBroken, !reset, !isBodyRead || closesAfterReply {
+            stream.shutdownWrite()
+            let deadline = loop.now + .seconds(2)
+            var left = Self.drainedBytesMax
+            draining: while left > 0 {
+                switch stream.read(into: loop.scratch) {
+                case .bytes(let count): left -= count
+                case .end, .failed: break draining
+                case .wouldBlock: if await parking.park(until: deadline) == .deadline { break draining }
+                }
+            }
+        }
+        stream.close(reset: reset)
+        parking.close()
+        forgetRequest()
+    }
+}

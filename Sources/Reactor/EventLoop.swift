@@ -1,0 +1,158 @@
+import CLinux
+import GatewayCore
+import Glibc
+
+/// An epoll loop: waits for sockets, timers and jobs, and runs what became ready, all on one thread.
+///
+/// Descriptors are registered once, edge-triggered, for both directions; a source remembers what it may do until the
+/// kernel says "would block". So a request costs no `epoll_ctl`.
+///
+/// - Isolation: the loop's thread. Not `Sendable` on purpose.
+/// - Owns: the epoll descriptor, every registered source until it is removed, and the timers.
+package final class EventLoop {
+    /// Events taken from the kernel in one turn.
+    private static let batch = 256
+
+    package let executor: LoopExecutor
+    /// Monotonic time, read once per turn. Everything that decides by time is given this.
+    package private(set) var now: Moment
+    /// Wall time of the current turn.
+    package private(set) var wallNow: WallTime
+    /// Where bytes are received before anybody owns them; valid until the next suspension or receive.
+    package let scratch: UnsafeMutableRawBufferPointer
+
+    package unowned(unsafe) var worker: Worker?  // The worker owns the loop, so it lives longer.
+    private let epoll: Int32
+    /// By descriptor; the entry keeps the source alive, the generation keeps late events of a closed one away.
+    private var sources: [EventSource?] = []
+    private var generation: UInt32 = 0
+    package let timers = TimerQueue()
+    private var isStopping = false
+    /// Streams with bytes left from this turn.
+    private var revisits: [Stream] = []
+
+    init(executor: LoopExecutor) {
+        self.executor = executor
+        epoll = weir_epoll_create()
+        precondition(epoll >= 0, "no descriptor left for a loop")
+        scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 64)
+        now = Self.monotonic()
+        wallNow = Self.wall()
+        _ = weir_epoll_add(epoll, executor.wakeDescriptor, WEIR_EPOLLIN, .max)
+    }
+
+    deinit {
+        scratch.deallocate()
+        close(epoll)
+    }
+
+    /// Starts a task on this loop. `operation` runs on the loop's thread, as every class it captures demands.
+    package func spawn(_ operation: @escaping () async -> Void) {
+        // The closure never leaves the loop: the task prefers its executor and `perform` is isolated to its worker.
+        nonisolated(unsafe) let operation = operation
+        guard let worker else { preconditionFailure("a loop without its worker") }
+        Task(executorPreference: executor) { await worker.perform(operation) }
+    }
+
+    // MARK: Sources
+
+    /// Registers `source` for reading and writing, edge-triggered (or for reading, level-triggered).
+    ///
+    /// - Throws: `errno` if the kernel refuses.
+    func add(_ source: EventSource, edgeTriggered: Bool = true) throws(SocketError) {
+        generation &+= 1
+        source.generation = generation
+        let events = edgeTriggered ? WEIR_EPOLLIN | WEIR_EPOLLOUT | WEIR_EPOLLRDHUP | WEIR_EPOLLET : WEIR_EPOLLIN
+        let data = UInt64(generation) << 32 | UInt64(UInt32(bitPattern: source.descriptor))
+        guard weir_epoll_add(epoll, source.descriptor, events, data) == 0 else {
+            throw SocketError(errno, "epoll_ctl")
+        }
+        let index = Int(source.descriptor)
+        while sources.count <= index { sources.append(nil) }
+        sources[index] = source
+    }
+
+    /// Forgets `source`. Closing its descriptor, which follows, removes it from the kernel's list.
+    func remove(_ source: EventSource) {
+        let index = Int(source.descriptor)
+        if index < sources.count, sources[index] === source { sources[index] = nil }
+    }
+
+    /// Takes `source` off the kernel's list, for a descriptor that stays open (a paused listener).
+    func pause(_ source: EventSource) {
+        _ = weir_epoll_remove(epoll, source.descriptor)
+        remove(source)
+    }
+
+    /// Calls the handler of `stream` again in the next turn: for one that stopped early so that others get theirs.
+    package func revisit(_ stream: Stream) { revisits.append(stream) }
+
+    // MARK: Running
+
+    /// Makes ``run()`` return after the current turn.
+    package func stop() { isStopping = true }
+
+    func run() {
+        withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: Self.batch) { events in
+            while !isStopping {
+                turn(events)
+            }
+        }
+    }
+
+    private func turn(_ events: UnsafeMutableBufferPointer<epoll_event>) {
+        let timeout = executor.hasReadyJobs || !revisits.isEmpty ? 0 : timers.millisecondsUntilNext(now: now)
+        let count = epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
+        now = Self.monotonic()
+        wallNow = Self.wall()
+        if count > 0 {
+            for index in 0..<Int(count) {
+                let event = events.baseAddress.unsafelyUnwrapped + index
+                dispatch(events: event.pointee.events, data: weir_epoll_data(event))
+            }
+        }
+        if !revisits.isEmpty {
+            let streams = revisits
+            revisits.removeAll(keepingCapacity: true)
+            for stream in streams where !stream.isClosed { stream.handler?.becameReady(stream) }
+        }
+        timers.fire(now: now)
+        executor.runReadyJobs()
+    }
+
+    private func dispatch(events: UInt32, data: UInt64) {
+        if data == .max { return executor.collectForeignJobs() }
+        let index = Int(UInt32(truncatingIfNeeded: data))
+        guard index < sources.count, let source = sources[index],
+            source.generation == UInt32(truncatingIfNeeded: data >> 32)
+        else { return }
+        source.ready(events)
+    }
+
+    package static func monotonic() -> Moment {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Moment(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+    }
+
+    package static func wall() -> WallTime {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return WallTime(nanosecondsSinceEpoch: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+    }
+}
+
+/// Something with a descriptor that the loop calls when the kernel reports it ready.
+package class EventSource {
+    package fileprivate(set) final var descriptor: Int32
+    fileprivate final var generation: UInt32 = 0
+
+    init(descriptor: Int32) { self.descriptor = descriptor }
+
+    /// `events` is the kernel's bit set (`EPOLLIN` …).
+    func ready(_ events: UInt32) { preconditionFailure("a source must say what it does when ready") }
+}
+
+extension Worker {
+    fileprivate func perform(_ operation: sending () async -> Void) async { await operation() }
+}

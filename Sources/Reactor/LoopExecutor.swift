@@ -1,0 +1,74 @@
+import CLinux
+import DequeModule
+import Glibc
+import Synchronization
+
+/// Runs the jobs of every task that lives on one loop, on that loop's thread.
+///
+/// It is both a serial and a task executor: with a serial executor alone, each resumption would pass through the global
+/// pool (12,000 instead of 6,900 instructions a request, measured). Jobs enqueued from the loop's own thread go into a
+/// plain ring; those from elsewhere through a lock and an eventfd that ends the loop's wait.
+///
+/// - Isolation: ``enqueue(_:)`` may be called from any thread, everything else from the loop's.
+package final class LoopExecutor: SerialExecutor, TaskExecutor {
+    /// The eventfd that other threads write to.
+    let wakeDescriptor: Int32
+    private let thread = Atomic<UInt>(0)
+    private let foreign = Mutex<[UnownedJob]>([])
+    /// Only the loop's thread touches it: `enqueue` compares the thread before, and ``runReadyJobs()`` is the loop's.
+    nonisolated(unsafe) private var ring = Deque<UnownedJob>()
+
+    init() {
+        wakeDescriptor = weir_eventfd()
+        precondition(wakeDescriptor >= 0, "no descriptor left for a loop's eventfd")
+    }
+
+    deinit { close(wakeDescriptor) }
+
+    /// Whether the caller is the loop's thread.
+    package var isCurrent: Bool { thread.load(ordering: .relaxed) == UInt(pthread_self()) }
+
+    /// From here on the calling thread is the loop's.
+    func adoptCurrentThread() { thread.store(UInt(pthread_self()), ordering: .relaxed) }
+
+    package func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        if isCurrent {
+            ring.append(job)
+        } else {
+            let wasEmpty = foreign.withLock { jobs in
+                jobs.append(job)
+                return jobs.count == 1
+            }
+            if wasEmpty { eventfd_write(wakeDescriptor, 1) }
+        }
+    }
+
+    var hasReadyJobs: Bool { !ring.isEmpty }
+
+    /// Takes over what other threads enqueued. Called when the eventfd is readable.
+    func collectForeignJobs() {
+        var count: eventfd_t = 0
+        eventfd_read(wakeDescriptor, &count)
+        let jobs = foreign.withLock { jobs in
+            let taken = jobs
+            jobs.removeAll(keepingCapacity: true)
+            return taken
+        }
+        ring.append(contentsOf: jobs)
+    }
+
+    /// Runs the jobs that are ready now; those that they make ready wait for the next call, so that sockets get a turn.
+    func runReadyJobs() {
+        let serial = asUnownedSerialExecutor()
+        let task = asUnownedTaskExecutor()
+        var left = ring.count
+        while left > 0, let job = ring.popFirst() {
+            job.runSynchronously(isolatedTo: serial, taskExecutor: task)
+            left -= 1
+        }
+    }
+
+    package func checkIsolated() { precondition(isCurrent, "not on the loop's thread") }
+    package func isIsolatingCurrentContext() -> Bool? { isCurrent }
+}

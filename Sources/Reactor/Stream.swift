@@ -1,0 +1,250 @@
+import CLinux
+import GatewayCore
+import Glibc
+
+/// A connected socket on a loop, plain or TLS.
+///
+/// Edge-triggered: `canRead` and `canWrite` say what the kernel last reported, so a call that would only return "would
+/// block" is not made. Reads and writes never suspend; whoever waits parks until ``ReadinessHandler/becameReady(_:)``.
+///
+/// - Isolation: the loop's thread.
+/// - Owns: the descriptor and the TLS session, until ``close()``.
+package final class Stream: EventSource {
+    package enum ReadResult: Equatable {
+        case bytes(Int)
+        case wouldBlock
+        /// The peer sent everything it will send.
+        case end
+        case failed(Int32)
+    }
+    package enum WriteResult: Equatable {
+        case wrote(Int)
+        case wouldBlock
+        case failed(Int32)
+    }
+
+    package let loop: EventLoop
+    /// Told of every change; cleared by ``close()``.
+    package var handler: (any ReadinessHandler)?
+    package private(set) var canRead = false
+    package private(set) var canWrite = false
+    /// The peer shut down its side, or the connection broke: reads go on until they say how.
+    package private(set) var peerHungUp = false
+    package private(set) var isClosed = false
+    private var isConnecting: Bool
+    private var tls: TLSSession?
+
+    /// Takes over a connected, non-blocking socket.
+    init(on loop: EventLoop, descriptor: Int32, isConnecting: Bool, tls: TLSSession?) throws(SocketError) {
+        self.loop = loop
+        self.isConnecting = isConnecting
+        self.tls = tls
+        super.init(descriptor: descriptor)
+        try loop.add(self)
+    }
+
+    /// Takes over an accepted socket. Closes it when that fails.
+    package static func accepted(_ descriptor: Int32, on loop: EventLoop, tls context: TLSContext?) throws(SocketError)
+        -> Stream
+    {
+        setNoDelay(descriptor)
+        do throws(SocketError) {
+            var session: TLSSession?
+            if let context { session = try context.accept(descriptor) }
+            let stream = try Stream(on: loop, descriptor: descriptor, isConnecting: false, tls: session)
+            stream.canWrite = true
+            return stream
+        } catch {
+            Glibc.close(descriptor)
+            throw error
+        }
+    }
+
+    /// Starts to connect. Await the end with ``waitUntilConnected(parking:deadline:)``.
+    package static func connect(
+        to address: SocketAddress, on loop: EventLoop, tls: (context: TLSContext, host: String)? = nil
+    ) throws(SocketError) -> Stream {
+        let descriptor = socket(
+            address.family, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { throw SocketError(errno, "socket") }
+        if address.family != AF_UNIX { setNoDelay(descriptor) }
+        do throws(SocketError) {
+            let result = try address.withRaw { Glibc.connect(descriptor, $0, $1) }
+            if result != 0, errno != EINPROGRESS { throw SocketError(errno, "connect") }
+            var session: TLSSession?
+            if let tls { session = try tls.context.connect(descriptor, host: tls.host) }
+            let stream = try Stream(on: loop, descriptor: descriptor, isConnecting: result != 0, tls: session)
+            stream.canWrite = result == 0
+            return stream
+        } catch {
+            Glibc.close(descriptor)
+            throw error
+        }
+    }
+
+    /// Waits until the connection (and its TLS handshake) stands.
+    ///
+    /// - Throws: `ETIMEDOUT` at the deadline, otherwise what the kernel or TLS said.
+    package func waitUntilConnected(parking: Parking, deadline: Moment) async throws(SocketError) {
+        handler = parking
+        while true {
+            if isConnecting, canWrite || peerHungUp {
+                var code: Int32 = 0
+                var size = socklen_t(MemoryLayout<Int32>.size)
+                getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
+                guard code == 0 else { throw SocketError(code, "connect") }
+                isConnecting = false
+            }
+            if !isConnecting {
+                guard let tls, tls.needsHandshake else { return }
+                switch tls.handshake() {
+                case .done: return
+                case .failed: throw SocketError(EPROTO, "TLS handshake: \(tls.problem)")
+                case .wantsRead: canRead = false
+                case .wantsWrite: canWrite = false
+                }
+            }
+            if await parking.park(until: deadline) == .deadline { throw SocketError(ETIMEDOUT, "connect") }
+        }
+    }
+
+    /// Receives what is there, at most `buffer.count` bytes.
+    package func read(into buffer: UnsafeMutableRawBufferPointer) -> ReadResult {
+        guard canRead else { return .wouldBlock }
+        if let tls { return readSecured(tls, buffer) }
+        while true {
+            let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+            if count > 0 {
+                // A short read emptied the socket, unless an end or an error is waiting behind the bytes.
+                if count < buffer.count, !peerHungUp { canRead = false }
+                return .bytes(count)
+            }
+            if count == 0 { return .end }
+            if errno == EINTR { continue }
+            guard errno == EAGAIN else { return .failed(errno) }
+            canRead = false
+            return .wouldBlock
+        }
+    }
+
+    /// Sends as much as the socket takes now.
+    package func write(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
+        guard canWrite else { return .wouldBlock }
+        if let tls { return writeSecured(tls, bytes) }
+        while true {
+            let count = send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+            if count >= 0 {
+                if count < bytes.count { canWrite = false }
+                return .wrote(count)
+            }
+            if errno == EINTR { continue }
+            guard errno == EAGAIN else { return .failed(errno) }
+            canWrite = false
+            return .wouldBlock
+        }
+    }
+
+    /// Sends two blocks with one call: a head and its body.
+    package func write(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) -> WriteResult {
+        guard canWrite else { return .wouldBlock }
+        if first.isEmpty { return write(second) }
+        if second.isEmpty || tls != nil { return write(first) }
+        var blocks = (
+            iovec(iov_base: UnsafeMutableRawPointer(mutating: first.baseAddress), iov_len: first.count),
+            iovec(iov_base: UnsafeMutableRawPointer(mutating: second.baseAddress), iov_len: second.count)
+        )
+        while true {
+            let count = withUnsafeMutablePointer(to: &blocks) { pointer in
+                pointer.withMemoryRebound(to: iovec.self, capacity: 2) { vector in
+                    var message = msghdr()
+                    message.msg_iov = vector
+                    message.msg_iovlen = 2
+                    return sendmsg(descriptor, &message, Int32(MSG_NOSIGNAL))
+                }
+            }
+            if count >= 0 {
+                if count < first.count + second.count { canWrite = false }
+                return .wrote(count)
+            }
+            if errno == EINTR { continue }
+            guard errno == EAGAIN else { return .failed(errno) }
+            canWrite = false
+            return .wouldBlock
+        }
+    }
+
+    /// Says that nothing more will be sent; what comes in can still be read.
+    package func shutdownWrite() {
+        guard !isClosed else { return }
+        tls?.shutdown()
+        shutdown(descriptor, Int32(SHUT_WR))
+    }
+
+    /// Closes the socket. With `reset`, the peer sees a connection reset instead of an orderly end.
+    package func close(reset: Bool = false) {
+        guard !isClosed else { return }
+        isClosed = true
+        canRead = false
+        canWrite = false
+        handler = nil
+        loop.remove(self)
+        if reset {
+            var option = linger(l_onoff: 1, l_linger: 0)
+            setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+        } else {
+            tls?.shutdown()
+        }
+        tls = nil
+        Glibc.close(descriptor)
+    }
+
+    /// Who is on the other side.
+    package var peer: SocketAddress? {
+        var storage = sockaddr_storage()
+        var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        return withUnsafeMutablePointer(to: &storage) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
+                getpeername(descriptor, raw, &size) == 0 ? SocketAddress(raw: raw) : nil
+            }
+        }
+    }
+
+    override func ready(_ events: UInt32) {
+        if events & (WEIR_EPOLLIN | WEIR_EPOLLRDHUP | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 {
+            canRead = true
+        }
+        if events & (WEIR_EPOLLOUT | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { canWrite = true }
+        if events & (WEIR_EPOLLRDHUP | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { peerHungUp = true }
+        handler?.becameReady(self)
+    }
+
+    private func readSecured(_ tls: TLSSession, _ buffer: UnsafeMutableRawBufferPointer) -> ReadResult {
+        switch tls.read(into: buffer) {
+        case .bytes(let count): return .bytes(count)
+        case .end: return .end
+        case .wantsWrite:
+            canWrite = false
+            return .wouldBlock
+        case .wantsRead:
+            canRead = peerHungUp
+            return peerHungUp ? .end : .wouldBlock
+        case .failed: return .failed(EPROTO)
+        }
+    }
+
+    private func writeSecured(_ tls: TLSSession, _ bytes: UnsafeRawBufferPointer) -> WriteResult {
+        switch tls.write(bytes) {
+        case .bytes(let count): return .wrote(count)
+        case .wantsRead: return .wouldBlock
+        case .wantsWrite:
+            canWrite = false
+            return .wouldBlock
+        case .end, .failed: return .failed(EPROTO)
+        }
+    }
+
+    private static func setNoDelay(_ descriptor: Int32) {
+        var on: Int32 = 1
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
+    }
+}

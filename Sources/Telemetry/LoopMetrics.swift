@@ -1,0 +1,110 @@
+import GatewayCore
+
+/// How a broken stream was continued elsewhere, best way first; see DESIGN §6, "Failover".
+package enum ResumeWay: Int, Sendable, CaseIterable {
+    case tokenIDs, prefill, replay
+    /// No way was open: the client got an honest end.
+    case none
+
+    package var label: String {
+        switch self {
+        case .tokenIDs: "token_ids"
+        case .prefill: "prefill"
+        case .replay: "replay"
+        case .none: "none"
+        }
+    }
+}
+
+/// What one loop counts about one pool.
+package final class PoolMetrics: Sendable {
+    let requests = InlineArray<64, Counter> { _ in Counter() }
+    let duration = Histogram()
+    let timeToFirstToken = Histogram()
+    let queueWait = Histogram()
+    let overhead = Histogram()
+    let promptTokens = Counter()
+    let completionTokens = Counter()
+    let retries = Counter()
+    let resumes = InlineArray<4, Counter> { _ in Counter() }
+}
+
+/// What one loop counts about one replica.
+package final class ReplicaMetrics: Sendable {
+    let attempts = InlineArray<32, Counter> { _ in Counter() }
+}
+
+/// What one loop counts about itself.
+package final class ConnectionMetrics: Sendable {
+    let accepted = Counter()
+    let closed = Counter()
+    let bytesIn = Counter()
+    let bytesOut = Counter()
+    let clientsGone = Counter()
+    let limiterAllowed = Counter()
+    let limiterRejected = InlineArray<4, Counter> { _ in Counter() }
+    let authenticationFailures = InlineArray<12, Counter> { _ in Counter() }
+    let tokenCacheHits = Counter()
+    let tokenCacheMisses = Counter()
+}
+
+/// The counters that one loop writes: fixed indices, no dictionary, no lock, no allocation.
+///
+/// It belongs to one ``TelemetryShape``: `pool` and `replica` are positions in it. After a reload the loop takes a new one
+/// together with the new routes, and requests that run on with the old one still count, because both share what stays.
+/// - Isolation: written by its loop only; read by the scraper at any time.
+package final class LoopMetrics: Sendable {
+    package let shape: TelemetryShape
+    let pools: [PoolMetrics]
+    let replicas: [ReplicaMetrics]
+    let connections: ConnectionMetrics
+
+    init(shape: TelemetryShape, pools: [PoolMetrics], replicas: [ReplicaMetrics], connections: ConnectionMetrics) {
+        self.shape = shape
+        self.pools = pools
+        self.replicas = replicas
+        self.connections = connections
+    }
+
+    /// A request ended. `pool` is `nil` when it failed before one was chosen.
+    package func requestEnded(_ outcome: Outcome, pool: Int?, duration: Interval) {
+        let pool = pools[pool ?? shape.noPool]
+        pool.requests[Int(outcome.index)].add()
+        pool.duration.record(duration)
+    }
+
+    /// The first content left for the client, `interval` after the request's head was complete.
+    package func firstToken(after interval: Interval, pool: Int) { pools[pool].timeToFirstToken.record(interval) }
+    /// A replica was assigned after waiting for one; zero when there was no wait.
+    package func queueWaited(_ interval: Interval, pool: Int) { pools[pool].queueWait.record(interval) }
+    /// The part of a request's time that was ours and no replica's.
+    package func overhead(_ interval: Interval, pool: Int) { pools[pool].overhead.record(interval) }
+    package func tokens(_ usage: Usage, pool: Int) {
+        pools[pool].promptTokens.add(usage.promptTokens)
+        pools[pool].completionTokens.add(usage.completionTokens)
+    }
+    /// A request moves to another replica before its first content.
+    package func retried(pool: Int) { pools[pool].retries.add() }
+    /// A stream that broke after its first content was continued, or could not be.
+    package func resumed(_ way: ResumeWay, pool: Int) { pools[pool].resumes[way.rawValue].add() }
+    /// One attempt at a replica ended.
+    package func attempted(_ result: AttemptResult, replica: Int) {
+        replicas[replica].attempts[Int(result.index)].add()
+    }
+
+    package func limiterAllowed() { connections.limiterAllowed.add() }
+    package func limiterRejected(_ kind: RateLimitKind) { connections.limiterRejected[kind.index].add() }
+    package func authenticationFailed(_ problem: TokenProblem) {
+        connections.authenticationFailures[problem.index].add()
+    }
+    package func tokenCache(hit: Bool) {
+        if hit { connections.tokenCacheHits.add() } else { connections.tokenCacheMisses.add() }
+    }
+
+    package func connectionAccepted() { connections.accepted.add() }
+    package func connectionClosed() { connections.closed.add() }
+    package func received(bytes: Int) { connections.bytesIn.add(bytes) }
+    package func sent(bytes: Int) { connections.bytesOut.add(bytes) }
+    /// A client left before its answer was complete.
+    package func clientGone() { connections.clientsGone.add() }
+}

@@ -1,0 +1,145 @@
+import Balancing
+import GatewayCore
+import HTTPConnections
+import Reactor
+import Telemetry
+import Wire
+
+/// One loop's side of the replicas: picks one, keeps idle connections to each, and knows which requests are where.
+///
+/// - Isolation: its loop.
+package final class LoopUpstreams {
+    /// One pool as this loop sees it.
+    final class Route {
+        let pool: Pool
+        var picker: ReplicaPicker
+        var budget: RetryBudget
+        /// Idle connections by replica, the one used last at the end.
+        var idle: [[ClientConnection]]
+        /// The shares that the picker's weights were made with.
+        var shares: [Int]
+        var panicRotation = 0
+
+        init(_ pool: Pool, loopIndex: Int, loopCount: Int) {
+            self.pool = pool
+            let members = pool.replicas.map { replica in
+                ReplicaPicker.Member(
+                    weight: replica.settings.weight * HealthMachine.fullShare,
+                    tier: replica.settings.isBackup ? .backup : .primary)
+            }
+            picker = ReplicaPicker(members, policy: pool.settings.policy, startingAt: loopIndex * 7)
+            budget = RetryBudget(
+                percent: pool.settings.retryPercent, perSecond: max(1, pool.settings.retriesPerSecond / loopCount))
+            idle = Array(repeating: [], count: pool.replicas.count)
+            shares = Array(repeating: HealthMachine.fullShare, count: pool.replicas.count)
+        }
+    }
+
+    package let loop: EventLoop
+    package let metrics: LoopMetrics
+    package let buffers = RelayBuffers()
+    let tls: TLSContext?
+    private var routes: [Route] = []
+    private let loopIndex: Int
+    private let loopCount: Int
+    /// Requests that are at a replica now.
+    private var active: [UpstreamCall] = []
+    /// Told when traffic finds a replica unreachable, so that its health knows at once.
+    package var onTrafficFailure: (Replica, HealthMachine.Reason) -> Void = { _, _ in }
+
+    package init(
+        on loop: EventLoop, loopIndex: Int, loopCount: Int, fleet: Fleet, metrics: LoopMetrics, tls: TLSContext?
+    ) {
+        self.loop = loop
+        self.loopIndex = loopIndex
+        self.loopCount = loopCount
+        self.metrics = metrics
+        self.tls = tls
+        use(fleet)
+    }
+
+    /// Takes a new configuration's pools on. Idle connections to the old ones are closed.
+    package func use(_ fleet: Fleet) {
+        for route in routes {
+            for connections in route.idle { for connection in connections { connection.close() } }
+        }
+        routes = fleet.pools.map { Route($0, loopIndex: loopIndex, loopCount: loopCount) }
+    }
+
+    func route(of pool: Pool) -> Route? {
+        pool.index < routes.count && routes[pool.index].pool === pool ? routes[pool.index] : nil
+    }
+
+    // MARK: Requests at replicas
+
+    func begin(_ call: UpstreamCall, at replica: Replica) {
+        call.replica = replica
+        call.isReplicaDead = false
+        call.activePlace = active.count
+        active.append(call)
+    }
+
+    func end(_ call: UpstreamCall, at replica: Replica, in pool: Pool) {
+        let place = call.activePlace
+        call.activePlace = -1
+        let last = active.removeLast()
+        if last !== call {
+            active[place] = last
+            last.activePlace = place
+        }
+        replica.release()
+        pool.queue.wakeFirst()
+    }
+
+    /// Its probe has just failed for good: requests that wait there for the first content move at once, and idle
+    /// connections to it are closed.
+    package func replicaDied(_ replica: Replica, in pool: Pool) {
+        for call in active where call.replica === replica && call.firstContentAt == .zero {
+            call.isReplicaDead = true
+            call.parking.wake()
+        }
+        guard let route = route(of: pool) else { return }
+        for connection in route.idle[replica.index] { connection.close() }
+        route.idle[replica.index] = []
+    }
+
+    /// A replica's share of its weight changed.
+    package func sharesChanged(in pool: Pool) {
+        guard let route = route(of: pool) else { return }
+        let shares = pool.replicas.map { $0.snapshot.share }
+        guard shares != route.shares else { return }
+        route.shares = shares
+        route.picker.replaceWeights(zip(pool.replicas, shares).map { $0.settings.weight * $1 })
+    }
+
+    // MARK: Idle connections
+
+    /// The idle connection used last, if one is still good.
+    func takeIdle(_ replica: Replica, in route: Route, handler: any ReadinessHandler) -> ClientConnection? {
+        while let connection = route.idle[replica.index].popLast() {
+            if connection.take(handler: handler) { return connection }
+            connection.close()
+        }
+        return nil
+    }
+
+    func keep(_ connection: ClientConnection, _ replica: Replica, in pool: Pool) {
+        guard let route = route(of: pool), route.idle[replica.index].count < pool.settings.idleConnectionsMax,
+            connection.isReusable
+        else { return connection.close() }
+        connection.becomeIdle { [weak route, unowned connection] in
+            route?.idle[replica.index].removeAll { $0 === connection }
+            connection.close()
+        }
+        route.idle[replica.index].append(connection)
+    }
+
+    package func closeIdle() {
+        for route in routes {
+            for index in route.idle.indices {
+                for connection in route.idle[index] { connection.close() }
+                route.idle[index] = []
+            }
+        }
+    }
+}

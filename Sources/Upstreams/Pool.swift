@@ -1,0 +1,136 @@
+import Balancing
+import GatewayCore
+import Reactor
+import Wire
+
+/// Deadlines of one request towards its replicas. Plain settings: defaults are the configuration's.
+package struct UpstreamTimeouts: Equatable, Sendable {
+    package var connect: Interval
+    /// From the request's last byte to the reply's first.
+    package var firstByte: Interval
+    /// From the request's last byte to the first content of a stream.
+    package var firstContent: Interval
+    /// Between two events of a stream.
+    package var streamStall: Interval
+    /// From the request's arrival to the answer's end.
+    package var total: Interval
+    /// How long the head of a stream is held back for the first content.
+    package var headHold: Interval
+
+    package init(
+        connect: Interval, firstByte: Interval, firstContent: Interval, streamStall: Interval, total: Interval,
+        headHold: Interval
+    ) {
+        self.connect = connect
+        self.firstByte = firstByte
+        self.firstContent = firstContent
+        self.streamStall = streamStall
+        self.total = total
+        self.headHold = headHold
+    }
+}
+
+/// What the configuration says of one pool, beside its replicas.
+package struct PoolSettings: Sendable {
+    package var name: String
+    package var models: [ServedModel]
+    package var policy: ReplicaPicker.Policy
+    package var health: HealthSettings
+    package var probeTimeout: Interval
+    package var probePath: String
+    package var timeouts: UpstreamTimeouts
+    package var attempt: AttemptSettings
+    package var retryPercent: Int
+    package var retriesPerSecond: Int
+    package var queueLength: Int
+    package var queueTimeout: Interval
+    /// Idle connections kept per replica and loop.
+    package var idleConnectionsMax: Int
+    package var replyHead: HeadLimits
+    package var replyChunks: ChunkedDecoder.Limits
+
+    package init(
+        name: String, models: [ServedModel], policy: ReplicaPicker.Policy, health: HealthSettings,
+        probeTimeout: Interval, probePath: String, timeouts: UpstreamTimeouts, attempt: AttemptSettings,
+        retryPercent: Int, retriesPerSecond: Int, queueLength: Int, queueTimeout: Interval, idleConnectionsMax: Int,
+        replyHead: HeadLimits, replyChunks: ChunkedDecoder.Limits
+    ) {
+        self.name = name
+        self.models = models
+        self.policy = policy
+        self.health = health
+        self.probeTimeout = probeTimeout
+        self.probePath = probePath
+        self.timeouts = timeouts
+        self.attempt = attempt
+        self.retryPercent = retryPercent
+        self.retriesPerSecond = retriesPerSecond
+        self.queueLength = queueLength
+        self.queueTimeout = queueTimeout
+        self.idleConnectionsMax = idleConnectionsMax
+        self.replyHead = replyHead
+        self.replyChunks = replyChunks
+    }
+}
+
+/// A model under its public name, and what the replicas call it.
+package struct ServedModel: Equatable, Sendable {
+    package var name: String
+    /// The replicas' name where it differs.
+    package var upstreamName: String?
+
+    package init(name: String, upstreamName: String?) {
+        self.name = name
+        self.upstreamName = upstreamName
+    }
+}
+
+/// The replicas that serve the same models, and the queue in front of them. Shared by all loops.
+package final class Pool: Sendable {
+    package let settings: PoolSettings
+    /// Its place among the pools and in the metrics.
+    package let index: Int
+    package let replicas: [Replica]
+    package let queue: WaitQueue
+    package var name: String { settings.name }
+
+    package init(_ settings: PoolSettings, index: Int, replicas: [Replica]) {
+        self.settings = settings
+        self.index = index
+        self.replicas = replicas
+        queue = WaitQueue(lengthMax: settings.queueLength)
+    }
+
+    package var isAnyServing: Bool { replicas.contains { $0.isServing } }
+
+    /// The soonest end of a cool-down among the serving replicas outside `never`.
+    func soonestCoolDown(never: ReplicaSet, now: Moment) -> Moment? {
+        replicas.lazy.filter { !never.contains($0.index) }.compactMap { $0.coolingUntil(now: now) }.min()
+    }
+}
+
+/// All pools of one configuration, and which of them serves a model. Replaced as a whole on reload.
+package final class Fleet: Sendable {
+    package let pools: [Pool]
+    private let poolByModel: [String: (pool: Int, model: Int)]
+
+    package init(pools: [Pool]) {
+        self.pools = pools
+        var byModel: [String: (pool: Int, model: Int)] = [:]
+        for pool in pools {
+            for (place, model) in pool.settings.models.enumerated() { byModel[model.name] = (pool.index, place) }
+        }
+        poolByModel = byModel
+    }
+
+    /// All public models in the order of the configuration.
+    package var models: [ServedModel] { pools.flatMap(\.settings.models) }
+
+    package func find(model name: String) -> (pool: Pool, model: ServedModel)? {
+        guard let place = poolByModel[name] else { return nil }
+        let pool = pools[place.pool]
+        return (pool, pool.settings.models[place.model])
+    }
+
+    package var isAnyServing: Bool { pools.contains { $0.isAnyServing } }
+}

@@ -1,0 +1,9 @@
+import Wire
+
+/// Memory that all relays of one loop use in turn, each within one call: nothing in it outlives a suspension.
+package final class RelayBuffers {
+    /// What goes to the client next.
+    var out = ByteWriter(capacity: 16_384)
+
+    package init() {}
+}

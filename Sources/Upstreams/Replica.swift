@@ -1,0 +1,129 @@
+import Balancing
+import GatewayCore
+import Reactor
+import Synchronization
+import Wire
+
+/// What the configuration says of one replica.
+package struct ReplicaSettings: Equatable, Sendable {
+    package var name: String
+    package var address: SocketAddress
+    /// The value of `Host`.
+    package var host: String
+    /// For https: the name that its certificate must be valid for.
+    package var tlsHost: String?
+    /// In front of `/v1/…`, without a slash at its end; usually empty.
+    package var pathPrefix: String
+    /// The value of `Authorization` that the replica expects.
+    package var credential: String?
+    package var weight: Int
+    package var kind: ReplicaKind
+    package var maxInFlight: Int
+    package var isBackup: Bool
+
+    package init(
+        name: String, address: SocketAddress, host: String, tlsHost: String?, pathPrefix: String, credential: String?,
+        weight: Int, kind: ReplicaKind, maxInFlight: Int, isBackup: Bool
+    ) {
+        self.name = name
+        self.address = address
+        self.host = host
+        self.tlsHost = tlsHost
+        self.pathPrefix = pathPrefix
+        self.credential = credential
+        self.weight = weight
+        self.kind = kind
+        self.maxInFlight = maxInFlight
+        self.isBackup = isBackup
+    }
+}
+
+/// One replica, as all loops share it: its settings, what its prober publishes, and how many requests it has.
+///
+/// - Isolation: any loop. The hot path reads atomics only; the breaker's lock is taken when an answer ends.
+package final class Replica: Sendable {
+    package let settings: ReplicaSettings
+    /// Its place in its pool.
+    package let index: Int
+    /// Its place in the metrics, unique over all pools.
+    package let metricsIndex: Int
+    package var name: String { settings.name }
+
+    private let inFlightCount = Atomic<Int>(0)
+    /// Serving, by health and intent.
+    private let isServingFlag = Atomic<Bool>(false)
+    /// The breaker is not passing: ask it.
+    private let isBreakerActive = Atomic<Bool>(false)
+    /// Monotonic nanoseconds until which the replica asked to be left alone.
+    private let coolUntil = Atomic<Int64>(0)
+    private let snapshotLock: Mutex<HealthSnapshot>
+    private let breaker: Mutex<Breaker>
+
+    package init(_ settings: ReplicaSettings, index: Int, metricsIndex: Int, breaker: BreakerSettings) {
+        self.settings = settings
+        self.index = index
+        self.metricsIndex = metricsIndex
+        snapshotLock = Mutex(HealthSnapshot(intent: .enabled, health: .unknown, share: HealthMachine.fullShare))
+        self.breaker = Mutex(Breaker(settings: breaker))
+    }
+
+    // MARK: Health
+
+    package var snapshot: HealthSnapshot { snapshotLock.withLock { $0 } }
+    package var isServing: Bool { isServingFlag.load(ordering: .relaxed) }
+
+    /// What its prober found, or its operator wants.
+    package func publish(_ snapshot: HealthSnapshot) {
+        snapshotLock.withLock { $0 = snapshot }
+        isServingFlag.store(snapshot.isServing, ordering: .releasing)
+    }
+
+    // MARK: Requests in flight
+
+    package var inFlight: Int { inFlightCount.load(ordering: .relaxed) }
+
+    func availability(now: Moment) -> ReplicaPicker.Availability {
+        guard isServing, coolUntil.load(ordering: .relaxed) <= now.nanoseconds else { return .unavailable }
+        if isBreakerActive.load(ordering: .relaxed), !breaker.withLock({ $0.mayPass(now) }) { return .unavailable }
+        return inFlight < settings.maxInFlight ? .available : .full
+    }
+
+    /// Takes one of its places. - Returns: false when another loop took the last one.
+    func take(now: Moment) -> Bool {
+        guard inFlightCount.wrappingAdd(1, ordering: .relaxed).oldValue < settings.maxInFlight else {
+            inFlightCount.wrappingSubtract(1, ordering: .relaxed)
+            return false
+        }
+        if isBreakerActive.load(ordering: .relaxed) { breaker.withLock { $0.sent(now) } }
+        return true
+    }
+
+    func release() { inFlightCount.wrappingSubtract(1, ordering: .relaxed) }
+
+    // MARK: What traffic shows
+
+    /// Leaves it alone until `moment`, as it asked by `Retry-After`.
+    func coolDown(until moment: Moment) { coolUntil.store(moment.nanoseconds, ordering: .relaxed) }
+
+    /// When its cool-down ends, if it has one and serves otherwise.
+    func coolingUntil(now: Moment) -> Moment? {
+        let until = Moment(nanoseconds: coolUntil.load(ordering: .relaxed))
+        return isServing && until > now ? until : nil
+    }
+
+    func answerSucceeded() {
+        guard isBreakerActive.load(ordering: .relaxed) else { return }
+        breaker.withLock { breaker in
+            breaker.succeeded()
+            isBreakerActive.store(!breaker.isPassing, ordering: .relaxed)
+        }
+    }
+
+    func answerFailed(_ failure: UpstreamFailure, now: Moment) {
+        guard failure.countsForBreaker else { return }
+        breaker.withLock { breaker in
+            _ = breaker.failed(now)
+            isBreakerActive.store(!breaker.isPassing, ordering: .relaxed)
+        }
+    }
+}

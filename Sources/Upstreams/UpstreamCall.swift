@@ -1,0 +1,122 @@
+import Balancing
+import GatewayCore
+import HTTPConnections
+import Reactor
+import Wire
+
+/// One client request on its way to replicas: what to send, to whom the answer goes, and what became of it.
+///
+/// Reused for every request of a client connection.
+/// - Isolation: its loop.
+package final class UpstreamCall {
+    package let client: ServerConnection
+    var parking: Parking { client.parking }
+
+    // What to send. Set by the request path before it forwards.
+    package var pool: Pool?
+    package var request: ChatRequest?
+    /// `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`.
+    package var path: StaticString = "/v1/chat/completions"
+    package var modelName = ""
+    package var edits = BodyEdits()
+    /// Fields for the replica besides its own and the framing, each with its line end.
+    package var forwardedFields = ByteWriter()
+    package var deadline = Moment.never
+    /// Collect the answer's text for the session.
+    package var keepsText = false
+    /// Hold `[DONE]` back until ``StreamRelay/end(_:)``: the session's turn goes first.
+    package var holdsEnd = false
+    /// The answer's head for the client; the request path's.
+    package unowned(unsafe) var delegate: (any ReplyDelegate)?  // The delegate owns this call.
+
+    // What became of it.
+    package internal(set) var replica: Replica?
+    package internal(set) var sends = 0
+    package internal(set) var usage: Usage?
+    package internal(set) var queueWait = Interval.zero
+    package internal(set) var firstContentAt = Moment.zero
+    /// When the request first went out: what came before is ours.
+    package internal(set) var sentAt = Moment.zero
+    /// Whether a 200 head went to the client.
+    package internal(set) var isHeadSent = false
+    package internal(set) var resumes = 0
+
+    /// The replica was declared dead while it owed the first content.
+    var isReplicaDead = false
+    /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
+    var activePlace = -1
+    /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.
+    var outgoing = ByteWriter()
+    /// The body goes out from where it was received.
+    var sendsClientBody = false
+    package let relay: StreamRelay
+
+    package init(client: ServerConnection, buffers: RelayBuffers) {
+        self.client = client
+        relay = StreamRelay(client: client, buffers: buffers)
+    }
+
+    /// Ready for the connection's next request.
+    package func reset() {
+        pool = nil
+        request = nil
+        edits = BodyEdits()
+        forwardedFields.removeAll()
+        deadline = .never
+        keepsText = false
+        holdsEnd = false
+        replica = nil
+        sends = 0
+        usage = nil
+        queueWait = .zero
+        firstContentAt = .zero
+        sentAt = .zero
+        isHeadSent = false
+        resumes = 0
+        isReplicaDead = false
+        outgoing.release()
+        relay.reset()
+    }
+
+    var attemptRequest: AttemptRequest {
+        guard let request else {
+            return AttemptRequest(model: modelName, isStream: false, choices: 1, traits: [], maxTokens: nil)
+        }
+        var traits: AttemptRequest.Traits = []
+        if request.hasGrammar { traits.insert(.constrained) }
+        if request.hasPenalties { traits.insert(.penalties) }
+        if request.hasLogprobs { traits.insert(.logprobs) }
+        if request.minTokens > 0 { traits.insert(.minTokens) }
+        return AttemptRequest(
+            model: modelName, isStream: request.isStream, choices: request.choices, traits: traits,
+            maxTokens: request.maxTokensInForce)
+    }
+}
+
+/// What the request path does for the forwarder, which knows replies but not what a client's head looks like.
+package protocol ReplyDelegate: AnyObject {
+    /// Appends the head of a streamed 200, chunked or until close as the client's version allows.
+    func appendStreamHead(to writer: inout ByteWriter)
+    /// Whether the client's connection takes chunks (HTTP/1.1).
+    var usesChunks: Bool { get }
+}
+
+/// How a forwarded request ended, when it ended well or with a reply that is to be passed on.
+package enum ForwardResult {
+    /// A whole reply of status 200, checked; its body is in the connection until ``LoopUpstreams/finish(_:)``.
+    case whole(WholeReply)
+    /// The stream went to the client and is complete but for its end, if ``UpstreamCall/holdsEnd``.
+    case streamed
+    /// A status that is the client's business (a 4xx) or all that is left (429, 503): its body, to be normalised.
+    case refused(status: Int, body: [UInt8], retryAfter: Interval?)
+}
+
+/// A reply that was read whole.
+package struct WholeReply {
+    let connection: ClientConnection
+    let replica: Replica
+    package let chunk: ChatChunk
+
+    /// The body's bytes.
+    package func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result { connection.withBody(read) }
+}

@@ -1,0 +1,198 @@
+/// A set of ASCII bytes in two words: a look-up is a shift, without memory.
+struct ByteSet: Equatable, Sendable {
+    let low: UInt64
+    let high: UInt64
+
+    @inline(__always)
+    func contains(_ byte: UInt8) -> Bool {
+        let half = byte < 64 ? low : high
+        return byte < 128 && half >> UInt64(byte & 63) & 1 != 0
+    }
+
+    /// `tchar`: RFC 9110 §5.6.2.
+    static var token: ByteSet { ByteSet(low: 0x03FF_6CFA_0000_0000, high: 0x57FF_FFFF_C7FF_FFFE) }
+    /// `pchar` and `/`, with `%`: RFC 3986 §3.3.
+    static var path: ByteSet { ByteSet(low: 0x2FFF_FFF2_0000_0000, high: 0x47FF_FFFE_87FF_FFFF) }
+    /// The same and `?`: RFC 3986 §3.4.
+    static var query: ByteSet { ByteSet(low: 0xAFFF_FFF2_0000_0000, high: 0x47FF_FFFE_87FF_FFFF) }
+    /// What DNS names are made of, and `_`.
+    static var hostName: ByteSet { ByteSet(low: 0x03FF_6000_0000_0000, high: 0x07FF_FFFE_87FF_FFFE) }
+    static var hexDigit: ByteSet { ByteSet(low: 0x03FF_0000_0000_0000, high: 0x0000_007E_0000_007E) }
+}
+
+/// Names of the bytes that HTTP's grammar is made of.
+enum ASCII {
+    static var tab: UInt8 { 0x09 }
+    static var lineFeed: UInt8 { 0x0A }
+    static var carriageReturn: UInt8 { 0x0D }
+    static var space: UInt8 { 0x20 }
+    static var quote: UInt8 { 0x22 }
+    static var percent: UInt8 { 0x25 }
+    static var asterisk: UInt8 { 0x2A }
+    static var comma: UInt8 { 0x2C }
+    static var hyphen: UInt8 { 0x2D }
+    static var dot: UInt8 { 0x2E }
+    static var slash: UInt8 { 0x2F }
+    static var zero: UInt8 { 0x30 }
+    static var colon: UInt8 { 0x3A }
+    static var semicolon: UInt8 { 0x3B }
+    static var equals: UInt8 { 0x3D }
+    static var questionMark: UInt8 { 0x3F }
+    static var at: UInt8 { 0x40 }
+    static var openBracket: UInt8 { 0x5B }
+    static var backslash: UInt8 { 0x5C }
+    static var closeBracket: UInt8 { 0x5D }
+    static var underscore: UInt8 { 0x5F }
+    static var delete: UInt8 { 0x7F }
+}
+
+/// Eight equal bytes.
+@inline(__always)
+private func eight(_ byte: UInt8) -> UInt64 { UInt64(byte) &* 0x0101_0101_0101_0101 }
+
+extension Span where Element == UInt8 {
+    /// The value at `offset`, whatever its alignment, first byte lowest.
+    @inline(__always)
+    func word<Word: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: Word.Type = Word.self) -> Word {
+        Word(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: type))
+    }
+
+    /// The first byte in `start..<end` that no field value may hold: below 0x20 except HTAB, or 0x7F. Else `end`.
+    ///
+    /// - Cost: eight bytes at a time. The borrow of the word tricks can only reach bytes above a true hit, so the
+    ///   lowest one found is right.
+    @inline(__always)
+    func firstControl(from start: Int, to end: Int) -> Int {
+        var at = start
+        while at &+ 8 <= end {
+            let value = word(at: at, as: UInt64.self)
+            let delete = value ^ eight(0x7F)
+            let found = ((value &- eight(0x20)) & ~value | (delete &- eight(1)) & ~delete) & eight(0x80)
+            if found == 0 {
+                at &+= 8
+                continue
+            }
+            at &+= found.trailingZeroBitCount >> 3
+            if self[at] != ASCII.tab { return at }
+            at &+= 1
+        }
+        while at < end {
+            let byte = self[at]
+            if (byte < 0x20 && byte != ASCII.tab) || byte == ASCII.delete { return at }
+            at &+= 1
+        }
+        return end
+    }
+
+    /// The first `byte` in `start..<end`, else `end`. Eight bytes at a time.
+    @inline(__always)
+    func firstIndex(of byte: UInt8, from start: Int, to end: Int) -> Int {
+        var at = start
+        while at &+ 8 <= end {
+            let difference = word(at: at, as: UInt64.self) ^ eight(byte)
+            let found = (difference &- eight(1)) & ~difference & eight(0x80)
+            if found != 0 { return at &+ found.trailingZeroBitCount >> 3 }
+            at &+= 8
+        }
+        while at < end, self[at] != byte { at &+= 1 }
+        return at
+    }
+
+    /// Whether every byte of `start..<end` is in `set`.
+    @inline(__always)
+    func consists(of set: ByteSet, from start: Int, to end: Int) -> Bool {
+        var at = start
+        while at < end {
+            if !set.contains(self[at]) { return false }
+            at &+= 1
+        }
+        return true
+    }
+
+    /// Whether `text` stands at `offset`, letter for letter. - Precondition: so many bytes are there.
+    @inline(__always)
+    func holds(_ text: StaticString, at offset: Int) -> Bool {
+        holds(text, at: offset, ignoring: 0)
+    }
+
+    /// Whether `lowercased`, of letters, digits and hyphens, stands at `offset` in any case, in bytes without controls.
+    ///
+    /// Setting bit 5 turns nothing but those and control bytes into one of them, so this compares words, not letters.
+    @inline(__always)
+    func holdsIgnoringCase(_ lowercased: StaticString, at offset: Int) -> Bool {
+        holds(lowercased, at: offset, ignoring: 0x20)
+    }
+
+    /// Compares by the widest words that fit, the last two overlapping; the words of a literal are constants.
+    @inline(__always)
+    private func holds(_ text: StaticString, at offset: Int, ignoring bits: UInt8) -> Bool {
+        let wanted = UnsafeRawPointer(text.utf8Start)
+        let count = text.utf8CodeUnitCount
+        if count >= 8 {
+            var at = 0
+            while at &+ 8 <= count {
+                if !agrees(offset &+ at, wanted + at, UInt64.self, eight(bits)) { return false }
+                at &+= 8
+            }
+            return at == count || agrees(offset &+ count &- 8, wanted + (count &- 8), UInt64.self, eight(bits))
+        }
+        if count >= 4 {
+            let mask = UInt32(truncatingIfNeeded: eight(bits))
+            return agrees(offset, wanted, UInt32.self, mask)
+                && agrees(offset &+ count &- 4, wanted + (count &- 4), UInt32.self, mask)
+        }
+        var at = 0
+        while at < count {
+            if self[offset &+ at] | bits != text.utf8Start[at] { return false }
+            at &+= 1
+        }
+        return true
+    }
+
+    @inline(__always)
+    private func agrees<Word: FixedWidthInteger & BitwiseCopyable>(
+        _ offset: Int, _ wanted: UnsafeRawPointer, _ type: Word.Type, _ bits: Word
+    ) -> Bool {
+        bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: type) | bits == wanted.loadUnaligned(as: type)
+    }
+
+    /// Whether both ranges hold the same token when letters' case is ignored.
+    func equalTokens(_ left: Range<Int>, _ right: Range<Int>) -> Bool {
+        guard left.count == right.count else { return false }
+        var at = 0
+        while at < left.count {
+            if lowercased(at: left.lowerBound + at) != lowercased(at: right.lowerBound + at) { return false }
+            at += 1
+        }
+        return true
+    }
+
+    @inline(__always)
+    func lowercased(at index: Int) -> UInt8 {
+        let byte = self[index]
+        return byte &- 0x41 < 26 ? byte | 0x20 : byte
+    }
+
+    /// `start..<end` without spaces and tabs at either end.
+    @inline(__always)
+    func trimmed(from start: Int, to end: Int) -> Range<Int> {
+        var first = start
+        var last = end
+        while first < last, self[first] == ASCII.space || self[first] == ASCII.tab { first &+= 1 }
+        while last > first, self[last &- 1] == ASCII.space || self[last &- 1] == ASCII.tab { last &-= 1 }
+        return first..<last
+    }
+
+    /// A number of decimal digits and nothing else, at most 2^53 (what every JSON reader can hold).
+    func decimal(_ range: Range<Int>) -> Int? {
+        guard !range.isEmpty else { return nil }
+        var value = 0
+        for index in range {
+            let digit = self[index] &- ASCII.zero
+            guard digit < 10 else { return nil }
+            value = value &* 10 &+ Int(digit)
+            guard value <= 1 << 53 else { return nil }
+        }
+        return value
+    }
+}

@@ -1,0 +1,196 @@
+/// The lines of one head: finds them as bytes arrive, and keeps what its fields are.
+///
+/// Used again for every head of a connection, so its array allocates only until the largest head was seen.
+/// - Cost: each byte is looked at once to find the line ends and refuse control bytes; names and values once more.
+struct FieldBlock: Sendable {
+    private(set) var fields: ContiguousArray<HTTPField> = []
+    /// Which fields are there at least once.
+    private var present: UInt64 = 0
+    /// Where the head begins in the buffer; -1 before the first one.
+    private(set) var origin = -1
+    private(set) var lineStart = 0
+    /// Everything before it was searched for line ends.
+    private var scanned = 0
+
+    mutating func begin(at start: Int) {
+        fields.removeAll(keepingCapacity: true)
+        present = 0
+        origin = start
+        lineStart = start
+        scanned = start
+    }
+
+    /// Forgets the head and gives the memory back.
+    mutating func release() {
+        self = FieldBlock()
+    }
+
+    // MARK: Lines
+
+    /// The next whole line without its CRLF, or nothing when it has not arrived whole.
+    ///
+    /// - In: `bound`, the end of what the line may reach including its CRLF.
+    /// - Throws: `violation` when the line does not end before `bound`; a control byte as soon as it is seen.
+    @inline(__always)
+    mutating func nextLine(
+        _ bytes: Span<UInt8>, bound: Int, orThrow violation: HTTPViolation
+    ) throws(HTTPViolation) -> Range<Int>? {
+        let end = min(bytes.count, bound)
+        let at = bytes.firstControl(from: scanned, to: end)
+        if at &+ 1 < end, bytes[at] == ASCII.carriageReturn {
+            guard bytes[at &+ 1] == ASCII.lineFeed else { throw .bareCarriageReturn }
+            let line = lineStart..<at
+            lineStart = at &+ 2
+            scanned = lineStart
+            return line
+        }
+        if at < end, bytes[at] != ASCII.carriageReturn {
+            throw bytes[at] == ASCII.lineFeed ? .bareLineFeed : .controlByte
+        }
+        scanned = at
+        if end == bound { throw violation }
+        return nil
+    }
+
+    // MARK: Fields
+
+    /// Reads the field line at `line`. Names in `singletons` may come once only.
+    ///
+    /// Source: RFC 9112 §5, RFC 9110 §5.
+    mutating func parseField(
+        _ bytes: Span<UInt8>, _ line: Range<Int>, singletons: UInt64, limit: Int
+    ) throws(HTTPViolation) {
+        let start = line.lowerBound
+        let end = line.upperBound
+        if bytes[start] == ASCII.space || bytes[start] == ASCII.tab { throw .foldedField }
+        let colon = bytes.firstIndex(of: ASCII.colon, from: start, to: end)
+        guard colon < end else { throw .missingColon }
+        guard colon > start else { throw .emptyFieldName }
+        let id = FieldID.named(bytes, from: start, to: colon)
+        if id.isUncheckedName { try checkName(bytes, start..<colon, id) }
+        if id != .other {
+            let bit = id.bit
+            if present & bit & singletons != 0 { throw Self.duplicate(id) }
+            present |= bit
+        }
+        guard fields.count < limit else { throw .tooManyFields }
+        fields.append(
+            HTTPField(
+                name: ByteRange(start..<colon), value: ByteRange(bytes.trimmed(from: colon &+ 1, to: end)), id: id))
+    }
+
+    private func checkName(_ bytes: Span<UInt8>, _ name: Range<Int>, _ id: FieldID) throws(HTTPViolation) {
+        var hasUnderscore = false
+        var at = name.lowerBound
+        while at < name.upperBound {
+            let byte = bytes[at]
+            guard ByteSet.token.contains(byte) else {
+                let last = bytes[name.upperBound &- 1]
+                throw last == ASCII.space || last == ASCII.tab ? .spaceBeforeColon : .fieldName
+            }
+            hasUnderscore = hasUnderscore || byte == ASCII.underscore
+            at &+= 1
+        }
+        if hasUnderscore, id == .other, FieldID.isDisguised(bytes, name) { throw .underscoredFieldName }
+    }
+
+    private static func duplicate(_ id: FieldID) -> HTTPViolation {
+        switch id {
+        case .contentLength: .duplicateContentLength
+        case .transferEncoding: .duplicateTransferEncoding
+        default: .duplicateField
+        }
+    }
+
+    // MARK: Look-up
+
+    @inline(__always)
+    func has(_ id: FieldID) -> Bool { present & id.bit != 0 }
+
+    func first(_ id: FieldID) -> ByteRange? {
+        guard has(id) || id == .other else { return nil }
+        for index in fields.indices where fields[index].id == id { return fields[index].value }
+        return nil
+    }
+
+    func count(of id: FieldID) -> Int {
+        guard has(id) || id == .other else { return 0 }
+        var count = 0
+        for index in fields.indices where fields[index].id == id { count += 1 }
+        return count
+    }
+
+    // MARK: Framing
+
+    /// What the framing fields say, if anything. Only ``BodyFraming/length(_:)`` or ``BodyFraming/chunked``.
+    ///
+    /// Source: RFC 9112 §6.
+    func announcedFraming(_ bytes: Span<UInt8>, minorVersion: Int) throws(HTTPViolation) -> BodyFraming? {
+        if let coding = first(.transferEncoding) {
+            if has(.contentLength) { throw .lengthAndTransferEncoding }
+            if minorVersion == 0 { throw .transferEncodingInHTTP10 }
+            guard bytes.extracting(coding).equalsIgnoringCase("chunked") else { throw .transferCoding }
+            return .chunked
+        }
+        guard let text = first(.contentLength) else { return nil }
+        guard let length = bytes.decimal(text.range) else { throw .contentLength }
+        return .length(length)
+    }
+
+    // MARK: Connection
+
+    /// Marks the fields that `Connection` lists, and says whether the connection stays open behind this message.
+    ///
+    /// - Throws: `.protectedConnectionOption` when it lists a field that the gateway relies on, such as Host,
+    ///   Content-Length or Authorization: obeying would strip it, ignoring would forward what the sender withdrew.
+    /// - Cost: at most 32 options, each compared with every field.
+    ///
+    /// Source: RFC 9110 §7.6.1, RFC 9112 §9.3.
+    mutating func applyConnection(_ bytes: Span<UInt8>, minorVersion: Int) throws(HTTPViolation) -> Bool {
+        guard has(.connection) else { return minorVersion == 1 }
+        var closes = false
+        var keeps = false
+        var options = 0
+        for index in fields.indices where fields[index].id == .connection {
+            let list = fields[index].value.range
+            var start = list.lowerBound
+            while start < list.upperBound {
+                let comma = bytes.firstIndex(of: ASCII.comma, from: start, to: list.upperBound)
+                let option = bytes.trimmed(from: start, to: comma)
+                start = comma + 1
+                if option.isEmpty { continue }
+                options += 1
+                guard options <= 32, bytes.consists(of: .token, from: option.lowerBound, to: option.upperBound) else {
+                    throw .connectionOptions
+                }
+                if option.count == 5, bytes.holdsIgnoringCase("close", at: option.lowerBound) {
+                    closes = true
+                } else if option.count == 10, bytes.holdsIgnoringCase("keep-alive", at: option.lowerBound) {
+                    keeps = true
+                } else {
+                    try withhold(bytes, option)
+                }
+            }
+        }
+        return !closes && (keeps || minorVersion == 1)
+    }
+
+    private mutating func withhold(_ bytes: Span<UInt8>, _ name: Range<Int>) throws(HTTPViolation) {
+        let id = FieldID.named(bytes, from: name.lowerBound, to: name.upperBound)
+        guard id == .other || (id.isHopByHop && id != .transferEncoding) else { throw .protectedConnectionOption }
+        for index in fields.indices where fields[index].id == id {
+            if id != .other || bytes.equalTokens(fields[index].name.range, name) {
+                fields[index].isNamedByConnection = true
+            }
+        }
+    }
+}
+
+extension FieldID {
+    @inline(__always)
+    var bit: UInt64 { 1 << UInt64(rawValue & 63) }
+
+    /// The look-up did not compare the whole name.
+    @inline(__always)
+    var isUncheckedName: Bool { self == .other || self == .xRateLimit || self == .xWeir }
+}

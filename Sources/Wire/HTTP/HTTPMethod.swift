@@ -1,0 +1,69 @@
+/// What a request asks for.
+///
+/// Methods are case-sensitive: `get` is ``other``, and so is every extension method.
+/// Source: RFC 9110 §9.
+package enum HTTPMethod: UInt8, Sendable, CaseIterable {
+    case get, head, post, put, delete, options, patch, other
+
+    /// As it stands in a request line; empty for ``other``, whose text only the head knows.
+    package var text: StaticString {
+        switch self {
+        case .get: "GET"
+        case .head: "HEAD"
+        case .post: "POST"
+        case .put: "PUT"
+        case .delete: "DELETE"
+        case .options: "OPTIONS"
+        case .patch: "PATCH"
+        case .other: ""
+        }
+    }
+
+    init(_ bytes: Span<UInt8>, _ range: Range<Int>) {
+        let start = range.lowerBound
+        switch range.count {
+        case 3: self = bytes.holds("GET", at: start) ? .get : bytes.holds("PUT", at: start) ? .put : .other
+        case 4: self = bytes.holds("POST", at: start) ? .post : bytes.holds("HEAD", at: start) ? .head : .other
+        case 5: self = bytes.holds("PATCH", at: start) ? .patch : .other
+        case 6: self = bytes.holds("DELETE", at: start) ? .delete : .other
+        case 7: self = bytes.holds("OPTIONS", at: start) ? .options : .other
+        default: self = .other
+        }
+    }
+}
+
+/// What bounds a head. The values come from the configuration.
+package struct HeadLimits: Equatable, Sendable {
+    /// From the first byte, empty lines in front included, to the end of the empty line behind the fields. More is 431.
+    package var headBytes: Int
+    /// The request line or status line without its line end. More is 414.
+    package var requestLineBytes: Int
+    /// Field lines. More is 431.
+    package var fields: Int
+
+    package init(headBytes: Int, requestLineBytes: Int, fields: Int) {
+        self.headBytes = headBytes
+        self.requestLineBytes = requestLineBytes
+        self.fields = fields
+    }
+}
+
+/// How the bytes behind a head are counted.
+///
+/// Source: RFC 9112 §6.3.
+package enum BodyFraming: Equatable, Sendable {
+    case none
+    /// `Content-Length`: that many bytes; may be zero.
+    case length(Int)
+    case chunked
+    /// Replies only: the body ends where the connection does.
+    case untilClose
+}
+
+/// How far the head at hand has come.
+package enum HeadProgress: Equatable, Sendable {
+    /// More bytes are needed; those seen so far are not searched again.
+    case incomplete
+    /// The body, or the next message, begins at `end`.
+    case complete(end: Int)
+}

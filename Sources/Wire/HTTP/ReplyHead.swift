@@ -1,0 +1,123 @@
+/// How far the head of a reply has come.
+package enum ReplyProgress: Equatable, Sendable {
+    case incomplete
+    /// An interim reply (1xx), to be skipped: the next head begins at `end`.
+    case interim(end: Int)
+    /// The final reply; its body begins at `end`.
+    case complete(end: Int)
+}
+
+/// A reply's status and fields, as ranges of the buffer that it was read into.
+///
+/// As strict as ``RequestHead``: a replica whose framing can be read in two ways has failed.
+/// - Owns: the field array, which keeps its memory until ``release()``.
+/// Source: RFC 9110 §15, RFC 9112 §4, §6.3.
+package struct ReplyHead: Sendable {
+    package private(set) var status = 0
+    package private(set) var minorVersion = 1
+    /// How the body is counted. `.none` for replies to HEAD and for 204 and 304, whatever they announce.
+    package private(set) var framing = BodyFraming.none
+    /// The connection may carry another request once the body was read. Never with `.untilClose`.
+    package private(set) var keepsAlive = false
+
+    private var block = FieldBlock()
+    private var phase = Phase.finished
+    private var interims = 0
+
+    private enum Phase { case statusLine, fields, afterInterim, finished }
+
+    package init() {}
+
+    package var fields: ContiguousArray<HTTPField> { block.fields }
+
+    /// The value of the first field `id`.
+    package func first(_ id: FieldID) -> ByteRange? { block.first(id) }
+    package func count(of id: FieldID) -> Int { block.count(of: id) }
+
+    /// Forgets a head that is not complete: the next ``parse(_:from:limits:requestMethod:)`` begins anew.
+    package mutating func reset() { phase = .finished }
+
+    /// Gives the memory back that large heads needed.
+    package mutating func release() {
+        block.release()
+        phase = .finished
+    }
+
+    /// Reads the head that begins at `origin`; call it again with more bytes until it is complete.
+    ///
+    /// - In: as ``RequestHead/parse(_:from:limits:)``; behind an interim reply with its `end` as `origin`.
+    /// - Out: `.interim` at most eight times, then `.complete` once.
+    /// - Throws: what is wrong, the same however the input was split.
+    /// - Cost: O(new bytes); no allocation once the field array has grown.
+    package mutating func parse(
+        _ bytes: Span<UInt8>, from origin: Int, limits: HeadLimits, requestMethod: HTTPMethod
+    ) throws(HTTPViolation) -> ReplyProgress {
+        if phase == .finished { interims = 0 }
+        if phase == .finished || phase == .afterInterim || block.origin != origin {
+            block.begin(at: origin)
+            phase = .statusLine
+        }
+        let entered = phase
+        phase = .finished
+        let headEnd = origin + limits.headBytes
+        if entered == .statusLine {
+            let lineEnd = origin + limits.requestLineBytes + 2
+            let isLineBound = lineEnd <= headEnd
+            guard
+                let line = try block.nextLine(
+                    bytes, bound: isLineBound ? lineEnd : headEnd,
+                    orThrow: isLineBound ? .statusLineTooLong : .headTooLarge)
+            else {
+                phase = .statusLine
+                return .incomplete
+            }
+            try parseStatusLine(bytes, line)
+        }
+        while let line = try block.nextLine(bytes, bound: headEnd, orThrow: .headTooLarge) {
+            if line.isEmpty { return try finish(bytes, requestMethod) }
+            try block.parseField(bytes, line, singletons: Self.singletons, limit: limits.fields)
+        }
+        phase = .fields
+        return .incomplete
+    }
+
+    private static var singletons: UInt64 {
+        FieldID.contentLength.bit | FieldID.transferEncoding.bit | FieldID.contentType.bit
+            | FieldID.contentEncoding.bit
+    }
+
+    /// `version SP status SP [reason]`: the second space is required, the reason is not kept.
+    ///
+    /// Source: RFC 9112 §4.
+    private mutating func parseStatusLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HTTPViolation) {
+        let start = line.lowerBound
+        guard line.count >= 8 else { throw .statusLine }
+        minorVersion = try bytes.minorVersion(at: start)
+        guard
+            line.count >= 13, bytes[start + 8] == ASCII.space, bytes[start + 12] == ASCII.space,
+            let code = bytes.decimal(start + 9..<start + 12)
+        else { throw .statusLine }
+        guard (100...599).contains(code) else { throw .status }
+        if code == 101 { throw .switchingProtocols }
+        status = code
+    }
+
+    private mutating func finish(
+        _ bytes: Span<UInt8>, _ requestMethod: HTTPMethod
+    ) throws(HTTPViolation) -> ReplyProgress {
+        let announced = try block.announcedFraming(bytes, minorVersion: minorVersion)
+        let isInterim = status < 200
+        if announced != nil, isInterim || status == 204 { throw .bodyOnBodilessStatus }
+        let persists = try block.applyConnection(bytes, minorVersion: minorVersion)
+        if isInterim {
+            interims += 1
+            if interims > 8 { throw .interimReplies }
+            phase = .afterInterim
+            return .interim(end: block.lineStart)
+        }
+        let isBodiless = requestMethod == .head || status == 204 || status == 304
+        framing = isBodiless ? .none : announced ?? .untilClose
+        keepsAlive = persists && framing != .untilClose
+        return .complete(end: block.lineStart)
+    }
+}

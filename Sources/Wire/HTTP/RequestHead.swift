@@ -1,0 +1,254 @@
+/// A request's method, target and fields, as ranges of the buffer that it was read into.
+///
+/// Used again for every request of a connection. What it accepts and refuses: docs/http.md.
+/// - Owns: the field array, which keeps its memory until ``release()``.
+/// Source: RFC 9110, RFC 9112.
+package struct RequestHead: Sendable {
+    package private(set) var method = HTTPMethod.other
+    package private(set) var methodText = ByteRange.empty
+    /// Path and query. Of an absolute URL the part behind the authority; `/` where it has none; `*` if that was asked.
+    package private(set) var target = ByteRange.empty
+    package private(set) var path = ByteRange.empty
+    /// Behind the first `?`; may be empty.
+    package private(set) var query: ByteRange?
+    /// The 1 of HTTP/1.1.
+    package private(set) var minorVersion = 1
+    package private(set) var framing = BodyFraming.none
+    package private(set) var keepsAlive = false
+    /// The client waits for `100 Continue` before it sends the body. Never without a body, nor in HTTP/1.0.
+    package private(set) var expectsContinue = false
+    /// Of an absolute URL its authority, else the Host field. Only HTTP/1.0 may have none.
+    package private(set) var host: ByteRange?
+    package private(set) var isAsteriskTarget = false
+
+    private var block = FieldBlock()
+    private var phase = Phase.finished
+    private var emptyLines = 0
+    private var hasAuthority = false
+
+    private enum Phase { case requestLine, fields, finished }
+
+    package init() {}
+
+    package var fields: ContiguousArray<HTTPField> { block.fields }
+
+    /// The value of the first field `id`.
+    package func first(_ id: FieldID) -> ByteRange? { block.first(id) }
+    package func count(of id: FieldID) -> Int { block.count(of: id) }
+
+    /// Forgets a head that is not complete: the next ``parse(_:from:limits:)`` begins anew.
+    package mutating func reset() { phase = .finished }
+
+    /// Gives the memory back that large heads needed.
+    package mutating func release() {
+        block.release()
+        phase = .finished
+    }
+
+    /// Reads the head that begins at `origin`; call it again with more bytes until it is complete.
+    ///
+    /// - In: the same bytes as before from `origin` on, and maybe more. With another `origin` it begins anew.
+    /// - Out: `.complete` once, with all ranges valid for `bytes`. The call after that begins a new head.
+    /// - Throws: what is wrong, as soon as the line it is in has arrived; the same however the input was split.
+    /// - Cost: O(new bytes); no allocation once the field array has grown.
+    package mutating func parse(
+        _ bytes: Span<UInt8>, from origin: Int, limits: HeadLimits
+    ) throws(HTTPViolation) -> HeadProgress {
+        if phase == .finished || block.origin != origin { begin(at: origin) }
+        let entered = phase
+        phase = .finished
+        if entered == .requestLine {
+            guard try parseFirstLine(bytes, limits) else {
+                phase = .requestLine
+                return .incomplete
+            }
+        }
+        let bound = origin + limits.headBytes
+        while let line = try block.nextLine(bytes, bound: bound, orThrow: .headTooLarge) {
+            if line.isEmpty {
+                try finish(bytes)
+                return .complete(end: block.lineStart)
+            }
+            try block.parseField(bytes, line, singletons: Self.singletons, limit: limits.fields)
+        }
+        phase = .fields
+        return .incomplete
+    }
+
+    /// Fields that decide what a request means: two of them would let two readers choose differently.
+    private static var singletons: UInt64 {
+        FieldID.host.bit | FieldID.contentLength.bit | FieldID.transferEncoding.bit | FieldID.expect.bit
+            | FieldID.contentType.bit | FieldID.contentEncoding.bit | FieldID.authorization.bit | FieldID.origin.bit
+            | FieldID.xSessionID.bit | FieldID.idempotencyKey.bit | FieldID.xStainlessRetryCount.bit
+            | FieldID.accessControlRequestMethod.bit
+    }
+
+    private mutating func begin(at origin: Int) {
+        block.begin(at: origin)
+        phase = .requestLine
+        emptyLines = 0
+        hasAuthority = false
+        host = nil
+        query = nil
+        isAsteriskTarget = false
+        expectsContinue = false
+    }
+
+    /// - Out: whether the request line is there.
+    private mutating func parseFirstLine(_ bytes: Span<UInt8>, _ limits: HeadLimits) throws(HTTPViolation) -> Bool {
+        let headEnd = block.origin + limits.headBytes
+        while true {
+            let lineEnd = block.lineStart + limits.requestLineBytes + 2
+            let isLineBound = lineEnd <= headEnd
+            guard
+                let line = try block.nextLine(
+                    bytes, bound: isLineBound ? lineEnd : headEnd,
+                    orThrow: isLineBound ? .requestLineTooLong : .headTooLarge)
+            else { return false }
+            if !line.isEmpty {
+                try parseRequestLine(bytes, line)
+                return true
+            }
+            // RFC 9112 §2.2: a client may send an empty line behind the body before. Two, then it is no client.
+            emptyLines += 1
+            if emptyLines > 2 { throw .emptyLines }
+        }
+    }
+
+    private mutating func finish(_ bytes: Span<UInt8>) throws(HTTPViolation) {
+        if let field = block.first(.host) {
+            guard bytes.isAuthority(field.range) else { throw .host }
+            // RFC 9112 §3.2.2: the authority of an absolute URL replaces the field.
+            if !hasAuthority { host = field }
+        } else if minorVersion == 1 {
+            throw .missingHost
+        }
+        framing = try block.announcedFraming(bytes, minorVersion: minorVersion) ?? .none
+        keepsAlive = try block.applyConnection(bytes, minorVersion: minorVersion)
+        if let expectation = block.first(.expect) {
+            guard bytes.extracting(expectation).equalsIgnoringCase("100-continue") else { throw .expectation }
+            expectsContinue = minorVersion == 1 && framing != .none && framing != .length(0)
+        }
+    }
+}
+
+// MARK: The request line
+
+extension RequestHead {
+    /// `method SP target SP version`, one space each.
+    ///
+    /// Source: RFC 9112 §3; RFC 9113 §3.4 for the preface of HTTP/2.
+    private mutating func parseRequestLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HTTPViolation) {
+        let start = line.lowerBound
+        let space = bytes.firstIndex(of: ASCII.space, from: start, to: line.upperBound)
+        guard space > start, bytes.consists(of: .token, from: start, to: space) else {
+            throw space == line.upperBound ? .requestLine : .method
+        }
+        let targetEnd = line.upperBound - 9
+        guard targetEnd > space + 1, bytes[targetEnd] == ASCII.space else {
+            throw Self.problem(bytes, space, line.upperBound)
+        }
+        if space - start == 3, bytes.holds("PRI", at: start), bytes.holds("HTTP/2.0", at: targetEnd + 1) {
+            throw .http2Preface
+        }
+        minorVersion = try bytes.minorVersion(at: targetEnd + 1)
+        methodText = ByteRange(start..<space)
+        method = HTTPMethod(bytes, start..<space)
+        if method == .other, space - start == 7, bytes.holds("CONNECT", at: start) { throw .connectMethod }
+        try parseTarget(bytes, space + 1..<targetEnd)
+    }
+
+    /// Why a line without a target or without a version of eight bytes at its end is refused.
+    private static func problem(_ bytes: Span<UInt8>, _ space: Int, _ end: Int) -> HTTPViolation {
+        let second = bytes.firstIndex(of: ASCII.space, from: min(space + 1, end), to: end)
+        guard second < end, second > space + 1 else { return .requestLine }
+        return bytes.firstIndex(of: ASCII.space, from: second + 1, to: end) < end ? .requestLine : .version
+    }
+
+    /// Source: RFC 9112 §3.2.
+    private mutating func parseTarget(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
+        if bytes[range.lowerBound] == ASCII.slash {
+            return try parsePath(bytes, range)
+        }
+        if range.count == 1, bytes[range.lowerBound] == ASCII.asterisk {
+            guard method == .options else { throw .asteriskTarget }
+            isAsteriskTarget = true
+            target = ByteRange(range)
+            path = target
+            return
+        }
+        try parseAbsoluteURL(bytes, range)
+    }
+
+    private mutating func parsePath(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
+        var mark = range.upperBound
+        var set = ByteSet.path
+        var at = range.lowerBound
+        while at < range.upperBound {
+            let byte = bytes[at]
+            if !set.contains(byte) {
+                guard byte == ASCII.questionMark else { throw byte == ASCII.space ? .requestLine : .target }
+                mark = at
+                set = .query
+            } else if byte == ASCII.percent {
+                guard at + 2 < range.upperBound, ByteSet.hexDigit.contains(bytes[at + 1]),
+                    ByteSet.hexDigit.contains(bytes[at + 2])
+                else { throw .target }
+            }
+            at &+= 1
+        }
+        target = ByteRange(range)
+        path = ByteRange(range.lowerBound..<mark)
+        if mark < range.upperBound { query = ByteRange(mark + 1..<range.upperBound) }
+    }
+
+    /// `http://host/path`: what a client sends that takes us for its proxy.
+    private mutating func parseAbsoluteURL(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
+        var start = range.lowerBound
+        if range.count > 7, bytes.stands("http://", at: start) {
+            start += 7
+        } else if range.count > 8, bytes.stands("https://", at: start) {
+            start += 8
+        } else {
+            let isSpaced = bytes.firstIndex(of: ASCII.space, from: start, to: range.upperBound) < range.upperBound
+            throw isSpaced ? .requestLine : .targetForm
+        }
+        var end = start
+        while end < range.upperBound, bytes[end] != ASCII.slash, bytes[end] != ASCII.questionMark {
+            if bytes[end] == ASCII.at { throw .userinfo }
+            end += 1
+        }
+        guard bytes.isAuthority(start..<end) else { throw .target }
+        host = ByteRange(start..<end)
+        hasAuthority = true
+        if end < range.upperBound {
+            // `http://host?query` is a URL, but there is no byte in it that could be its path.
+            guard bytes[end] == ASCII.slash else { throw .targetForm }
+            return try parsePath(bytes, end..<range.upperBound)
+        }
+        // An empty path is `/`, and for OPTIONS the server as a whole (RFC 9112 §3.2.4). The slash is the scheme's.
+        target = ByteRange(start - 1..<start)
+        path = target
+        isAsteriskTarget = method == .options
+    }
+}
+
+extension Span where Element == UInt8 {
+    /// Whether `lowercased` stands at `start`, letters in any case. - Precondition: so many bytes are there.
+    fileprivate func stands(_ lowercased: StaticString, at start: Int) -> Bool {
+        extracting(start..<start + lowercased.utf8CodeUnitCount).equalsIgnoringCase(lowercased)
+    }
+
+    /// The minor version of the eight bytes at `start`, which must be `HTTP/1.0` or `HTTP/1.1`.
+    ///
+    /// Source: RFC 9112 §2.3.
+    func minorVersion(at start: Int) throws(HTTPViolation) -> Int {
+        if holds("HTTP/1.1", at: start) { return 1 }
+        if holds("HTTP/1.0", at: start) { return 0 }
+        guard
+            holds("HTTP/", at: start), self[start + 6] == ASCII.dot, self[start + 5] &- ASCII.zero < 10,
+            self[start + 7] &- ASCII.zero < 10
+        else { throw .version }
+        throw .unsupportedVersion
+    }
+}

@@ -1,0 +1,83 @@
+/// What the gateway changes in a request body before a replica gets it. All other bytes stay as the client sent them.
+package struct BodyEdits: Sendable {
+    package enum Messages: Equatable, Sendable {
+        case keep
+        /// JSON objects with commas between them, put before the client's messages.
+        case prepend([UInt8])
+        /// JSON objects with commas between them, instead of the client's messages.
+        case replace([UInt8])
+    }
+
+    /// The replica's name of the model: a JSON string with its quotes (``quoted(_:)``).
+    package var model: [UInt8]?
+    /// Sets `stream_options.include_usage` to true. Does nothing unless the request streams.
+    package var forcesUsage = false
+    package var messages = Messages.keep
+    package var removesSessionID = false
+    /// Sets whichever of `max_completion_tokens` and `max_tokens` is in force.
+    package var maxTokens: Int?
+    /// Text of the answer so far, escaped but without quotes: becomes a partial assistant message that the replica is
+    /// asked to continue. If the client itself asked to continue its last message, that message gets longer.
+    package var continuation: [UInt8]?
+    package var returnsTokenIDs = false
+    /// Replaces or adds `prompt`, a complete JSON value.
+    package var prompt: [UInt8]?
+    /// Members to leave out besides.
+    package var removed: ChatMemberSet = []
+
+    package init() {}
+
+    /// A JSON string with its quotes, as ``model`` wants it.
+    package static func quoted(_ text: String) -> [UInt8] {
+        var writer = ByteWriter(capacity: text.utf8.count + 2)
+        writer.append(jsonString: text)
+        return writer.withUnsafeBytes { Array($0) }
+    }
+
+    /// What is to be sent instead of `body`. New bytes are appended to `added`, which the pieces refer to.
+    ///
+    /// - Precondition: `request` was read from `body`.
+    /// - Cost: O(changes): the body is not copied.
+    package func splice(
+        _ body: Span<UInt8>, of request: ChatRequest, added: inout ByteWriter
+    ) -> SplicedBody {
+        var removed = removed
+        if removesSessionID { removed.insert(.sessionID) }
+        var work = EditWork(body: body, request: request, removed: removed)
+        if let model { work.set(.model, to: model, &added) }
+        if forcesUsage, request.isStream { work.forceUsage(&added) }
+        work.editMessages(self, &added)
+        if continuation != nil {
+            work.set(.continueFinalMessage, to: Self.yes, &added)
+            work.set(.addGenerationPrompt, to: Self.no, &added)
+        }
+        if let maxTokens { work.setMaxTokens(maxTokens, &added) }
+        if let prompt { work.set(.prompt, to: prompt, &added) }
+        if returnsTokenIDs { work.set(.returnTokenIDs, to: Self.yes, &added) }
+        work.removeMembers(added)
+        work.addMissing(&added)
+        return work.result
+    }
+
+    /// Appends the edited body to `writer`.
+    package func write(_ body: Span<UInt8>, of request: ChatRequest, into writer: inout ByteWriter) {
+        var added = ByteWriter()
+        let spliced = splice(body, of: request, added: &added)
+        spliced.write(body, added: added.bytes, into: &writer)
+    }
+
+    private static let yes: [UInt8] = Array("true".utf8)
+    private static let no: [UInt8] = Array("false".utf8)
+}
+
+/// A set of body members.
+package struct ChatMemberSet: ExpressibleByArrayLiteral, Equatable, Sendable {
+    private var bits: UInt64 = 0
+
+    package init(arrayLiteral members: ChatMember...) {
+        for member in members { insert(member) }
+    }
+    package mutating func insert(_ member: ChatMember) { bits |= 1 << UInt64(member.rawValue) }
+    package func contains(_ member: ChatMember) -> Bool { bits & 1 << UInt64(member.rawValue) != 0 }
+    package var isEmpty: Bool { bits == 0 }
+}

@@ -1,0 +1,125 @@
+/// What the gateway knows of a request body: where the members lie that it reads or edits, and what they say.
+///
+/// All ranges are into the body that was read. `null` counts as absent, except that an edit must overwrite it.
+/// - Cost: one pass over the body; allocates only for more than eight messages and for stop strings.
+package struct ChatRequest: Sendable {
+    package enum Kind: UInt8, Equatable, Sendable {
+        /// `/v1/chat/completions`
+        case chat
+        /// `/v1/completions`
+        case completion
+        /// `/v1/embeddings`
+        case embedding
+    }
+
+    /// Where a member lies.
+    package struct Place: Equatable, Sendable {
+        /// The name, with its quotes.
+        package var name: ByteRange
+        package var value: ByteRange
+    }
+
+    package let kind: Kind
+    /// The document's outermost object, brackets included.
+    package internal(set) var object = ByteRange.empty
+    var places = InlineArray<31, Place>(repeating: Place(name: .empty, value: .empty))
+    /// One bit per ``ChatMember`` that occurs.
+    var present: UInt64 = 0
+
+    package internal(set) var model = JSONString.empty
+    package internal(set) var messages = MessageList()
+    package internal(set) var sessionID: JSONString?
+    package internal(set) var user: JSONString?
+    package internal(set) var isStream = false
+    package internal(set) var maxTokens: Int?
+    package internal(set) var maxCompletionTokens: Int?
+    package internal(set) var minTokens = 0
+    /// `n`: how many answers are asked for.
+    package internal(set) var choices = 1
+    package internal(set) var stores: Bool?
+    package internal(set) var echo = false
+    package internal(set) var continuesFinalMessage = false
+    package internal(set) var returnsTokenIDs = false
+    /// Raw, without quotes.
+    package internal(set) var stops: [JSONString] = []
+    /// `stream_options.include_usage` as the client set it.
+    package internal(set) var includesUsage = false
+    /// The value of `include_usage`, if the member is there at all.
+    var includeUsageValue = ByteRange.empty
+    var streamOptionsIsEmpty = true
+    /// What `prompt` or `input` holds.
+    package internal(set) var promptKind = PromptKind.none
+    /// Elements of an array in `prompt` or `input`; 1 for a string.
+    package internal(set) var promptCount = 0
+
+    /// A response format other than text, a grammar, or a tool that must be called.
+    package internal(set) var hasGrammar = false
+    /// A presence, frequency or repetition penalty that does something.
+    package internal(set) var hasPenalties = false
+    package internal(set) var hasLogprobs = false
+    package internal(set) var hasTools = false
+
+    package enum PromptKind: UInt8, Equatable, Sendable {
+        case none, text, texts, tokens, tokenLists, other
+    }
+
+    init(kind: Kind) { self.kind = kind }
+
+    /// The limit in force on the answer's tokens; `max_completion_tokens` is the newer name and goes first.
+    package var maxTokensInForce: Int? { maxCompletionTokens ?? maxTokens }
+
+    /// The public model name that is asked for. Allocates when it is longer than fifteen bytes.
+    package func modelName(in body: Span<UInt8>) -> String { model.text(in: body) }
+
+    package func has(_ member: ChatMember) -> Bool { present & 1 << UInt64(member.rawValue) != 0 }
+
+    /// Where `member` lies, also when its value is null; `nil` when it does not occur. For ``ChatMember/grammar`` the
+    /// last one of them.
+    package func place(of member: ChatMember) -> Place? {
+        has(member) ? places[Int(member.rawValue)] : nil
+    }
+
+    /// Reads and checks a whole body.
+    ///
+    /// - Throws: ``BodyProblem``; its ``BodyProblem/error`` is a 400.
+    package static func read(_ body: Span<UInt8>, kind: Kind) throws(BodyProblem) -> ChatRequest {
+        var reader = ChatRequestReader(body, kind: kind)
+        try reader.read()
+        return reader.request
+    }
+}
+
+/// One element of `messages`.
+package struct ChatMessage: Equatable, Sendable {
+    package enum Role: UInt8, Equatable, Sendable {
+        case system, developer, user, assistant, tool, function, other
+    }
+
+    /// The whole object.
+    package var range: ByteRange
+    /// The value of `content`, with its quotes or brackets; empty when there is none.
+    package var content: ByteRange
+    package var role: Role
+}
+
+/// The messages in order: eight without allocating, the others in one array.
+package struct MessageList: Sendable {
+    package private(set) var count = 0
+    private var first = InlineArray<8, ChatMessage>(
+        repeating: ChatMessage(range: .empty, content: .empty, role: .other))
+    /// Bounded by the body's length.
+    private var more: ContiguousArray<ChatMessage> = []
+
+    package var isEmpty: Bool { count == 0 }
+    package var last: ChatMessage? { count > 0 ? self[count - 1] : nil }
+
+    package subscript(index: Int) -> ChatMessage {
+        precondition(index < count)
+        return index < 8 ? first[index] : more[index - 8]
+    }
+
+    mutating func append(_ message: ChatMessage) {
+        if count < 8 { first[count] = message } else { more.append(message) }
+        count += 1
+    }
+}

@@ -1,0 +1,134 @@
+import GatewayCore
+import Glibc
+import Reactor
+import Synchronization
+import Testing
+
+/// Results that a loop hands to a test.
+final class Box<Value: Sendable>: Sendable {
+    private let storage: Mutex<Value>
+    init(_ value: Value) { storage = Mutex(value) }
+    var value: Value { storage.withLock { $0 } }
+    func update(_ change: @Sendable (inout Value) -> Void) { storage.withLock { change(&$0) } }
+}
+
+@Suite struct LoopTests {
+    @Test func `what two sockets send each other arrives whole and in order`() async throws {
+        let worker = Worker()
+        worker.start(name: "test-loop")
+        let received = try await worker.run { loop async throws(SocketError) -> [UInt8] in
+            let descriptor = try Listener.open(.loopback(port: 0), sharesPort: false)
+            var accepted: Stream?
+            let parking = Parking(on: loop)
+            let listener = try Listener(on: loop, descriptor: descriptor) { socket in
+                accepted = try? Stream.accepted(socket, on: loop, tls: nil)
+                accepted?.handler = parking
+                parking.wake()
+            }
+            let deadline = loop.now + .seconds(10)
+            let client = try Stream.connect(to: .loopback(port: Listener.port(of: descriptor)), on: loop)
+            let clientParking = Parking(on: loop)
+            try await client.waitUntilConnected(parking: clientParking, deadline: deadline)
+            while accepted == nil { _ = await parking.park(until: deadline) }
+            let sent = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            var offset = 0
+            var got: [UInt8] = []
+            while got.count < sent.count, loop.now < deadline {
+                if offset < sent.count {
+                    let rest = sent[offset...]
+                    if case .wrote(let count) = rest.withUnsafeBytes({ client.write($0) }) { offset += count }
+                }
+                switch accepted!.read(into: loop.scratch) {
+                case .bytes(let count): got.append(contentsOf: loop.scratch[0..<count])
+                case .wouldBlock: _ = await parking.park(until: loop.now + .milliseconds(20))
+                case .end, .failed: return got
+                }
+            }
+            client.close()
+            accepted?.close()
+            listener.close()
+            parking.close()
+            clientParking.close()
+            return got
+        }
+        #expect(received == (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* 7) })
+    }
+
+    @Test func `timers fire in the order of their deadlines, moved ones at their new place`() async throws {
+        let worker = Worker()
+        worker.start(name: "test-loop")
+        let order = Box<[Int]>([])
+        try await worker.run { loop async in
+            let parking = Parking(on: loop)
+            let timers = (0..<4).map { _ in LoopTimer(on: loop) }
+            for (index, timer) in timers.enumerated() {
+                timer.onFire {
+                    order.update { $0.append(index) }
+                    if order.value.count == 3 { parking.wake() }
+                }
+            }
+            timers[0].set(loop.now + .milliseconds(30))
+            timers[1].set(loop.now + .milliseconds(10))
+            timers[2].set(loop.now + .milliseconds(1))
+            timers[2].set(loop.now + .milliseconds(20))
+            timers[3].set(loop.now + .milliseconds(5))
+            timers[3].set(.never)
+            while order.value.count < 3 { _ = await parking.park(until: loop.now + .seconds(10)) }
+            parking.close()
+            for timer in timers { timer.cancel() }
+        }
+        #expect(order.value == [1, 2, 0])
+    }
+
+    @Test func `a wait ends at its deadline, and a wake-up before the wait is not lost`() async throws {
+        let worker = Worker()
+        worker.start(name: "test-loop")
+        let wakes = try await worker.run { loop async -> [Parking.Wake] in
+            let parking = Parking(on: loop)
+            let first = await parking.park(until: loop.now + .milliseconds(5))
+            parking.wake()
+            let second = await parking.park(until: loop.now + .seconds(60))
+            parking.close()
+            return [first, second]
+        }
+        #expect(wakes == [.deadline, .ready])
+    }
+
+    @Test func `a task spawned on a loop runs on its thread`() async throws {
+        let worker = Worker()
+        worker.start(name: "test-loop")
+        let isCurrent = try await worker.run { loop async -> Bool in
+            let parking = Parking(on: loop)
+            var result = false
+            loop.spawn {
+                result = loop.executor.isCurrent
+                parking.wake()
+            }
+            _ = await parking.park(until: loop.now + .seconds(10))
+            parking.close()
+            return result
+        }
+        #expect(isCurrent)
+    }
+
+    @Test func `connecting to a port where nobody listens fails with the kernel's reason`() async throws {
+        let worker = Worker()
+        worker.start(name: "test-loop")
+        let code = try await worker.run { loop async -> Int32 in
+            do throws(SocketError) {
+                let descriptor = try Listener.open(.loopback(port: 0), sharesPort: false)
+                let port = Listener.port(of: descriptor)
+                close(descriptor)
+                let parking = Parking(on: loop)
+                defer { parking.close() }
+                let stream = try Stream.connect(to: .loopback(port: port), on: loop)
+                defer { stream.close() }
+                try await stream.waitUntilConnected(parking: parking, deadline: loop.now + .seconds(5))
+                return 0
+            } catch {
+                return error.code
+            }
+        }
+        #expect(code == ECONNREFUSED)
+    }
+}
