@@ -42,9 +42,8 @@ extension ReplicaPicker {
         excluding exclusions: Attempt.Exclusions, now: Moment, inFlight: (Int) -> Int = { _ in 0 },
         isSuitable: (Int) -> Bool = { _ in true }, candidate: (Int) -> Candidate
     ) -> Choice {
-        for pass in [Pass.first, .withoutBreaker] {
-            if let choice = choose(pass, exclusions, now, inFlight, isSuitable, candidate) { return choice }
-        }
+        if let choice = choose(.first, exclusions, now, inFlight, isSuitable, candidate) { return choice }
+        if let choice = choose(.withoutBreaker, exclusions, now, inFlight, isSuitable, candidate) { return choice }
         if let choice = panic(exclusions, now, isSuitable, candidate) { return choice }
         if let choice = choose(.last, exclusions, now, inFlight, isSuitable, candidate) { return choice }
         return .noneLeft(coolAt: coolest(exclusions, now, isSuitable, candidate))
