@@ -28,13 +28,15 @@ extension GatewaySettings {
         if let given = redis {
             let path = root.key("redis")
             redis?.password = secrets.secret(
-                file: given.passwordFile, path.key("passwordFile"), variable: given.passwordEnv, path.key("passwordEnv"))
+                file: given.passwordFile, path.key("passwordFile"), variable: given.passwordEnv, path.key("passwordEnv")
+            )
         }
         for (pool, settings) in pools.enumerated() {
             for (index, replica) in settings.replicas.enumerated() {
                 let path = root.key("pools").element(pool).key("replicas").element(index)
                 pools[pool].replicas[index].apiKey = secrets.secret(
-                    file: replica.apiKeyFile, path.key("apiKeyFile"), variable: replica.apiKeyEnv, path.key("apiKeyEnv"))
+                    file: replica.apiKeyFile, path.key("apiKeyFile"), variable: replica.apiKeyEnv, path.key("apiKeyEnv")
+                )
             }
         }
     }

@@ -48,10 +48,10 @@ package final class StreamRelay: ReadinessHandler {
     // What the client has seen, over all replicas.
     /// The answer's text, escaped, without quotes.
     private(set) var text = ByteWriter()
-    private(set) var isTextWhole = true
+    package private(set) var isTextWhole = true
     /// Deltas with content that were passed on: an estimate of the tokens where the replica does not say.
-    private(set) var deltas = 0
-    private(set) var hasToolsOrReasoning = false
+    package private(set) var deltas = 0
+    package private(set) var hasToolsOrReasoning = false
     /// The identity of the stream that the client sees: `id`, `created`, `model` of its first chunk with content.
     private var identity = ByteWriter()
     private var identityRanges: (id: ByteRange, created: ByteRange, model: ByteRange) = (.empty, .empty, .empty)
@@ -78,6 +78,9 @@ package final class StreamRelay: ReadinessHandler {
         tokensBefore = 0
         finish = .none
     }
+
+    /// The answer's text, escaped, without quotes.
+    package func withText<Result>(_ read: (Span<UInt8>) -> Result) -> Result { text.withBytes(nil, read) }
 
     // MARK: Life
 
