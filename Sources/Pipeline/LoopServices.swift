@@ -32,7 +32,7 @@ package final class LoopServices {
     package let shared: SharedServices
     package let upstreams: LoopUpstreams
     package let tokens: TokenCache<LimiterSlot>
-    package let metrics: LoopMetrics
+    package var metrics: LoopMetrics
     package let accessLog: LineBuffer?
     /// Replaced as a whole on reload, together with the fleet.
     package var settings: PipelineSettings

@@ -85,7 +85,7 @@ package final class HealthProber {
             if loop.now >= nextProbe[index] {
                 let startedAt = loop.now
                 nextProbe[index] = .never
-                let reason = await probe(replica, path: pool.settings.probePath)
+                let reason = await probe(replica, path: replica.settings.probePath)
                 if isStopped { break }
                 let around = surroundings(of: replica)
                 let action =

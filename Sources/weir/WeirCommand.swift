@@ -1,4 +1,5 @@
 import ArgumentParser
+import GatewayServer
 import Glibc
 
 /// `weir`: the gateway and everything its operator types.
@@ -11,7 +12,7 @@ struct WeirCommand: ParsableCommand {
             Exit status: 0 done; 1 a problem was found, or the gateway refused; 64 bad usage; 69 the gateway or the \
             engine is not there; 70 an answer that makes no sense.
             """,
-        version: weirVersion,
+        version: GatewayServer.version,
         groupedSubcommands: [
             CommandGroup(name: "Run", subcommands: [UpCommand.self, ServeCommand.self, ReplicaCommand.self]),
             CommandGroup(

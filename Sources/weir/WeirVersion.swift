@@ -1,2 +1,0 @@
-/// What `weir --version` says.
-let weirVersion = "0.1.0"
