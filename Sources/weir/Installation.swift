@@ -3,7 +3,7 @@ import Glibc
 /// Where the other files of this installation are, seen from the running executable.
 ///
 /// In a build folder everything lies beside `weir`; an installed one has `bin/weir`, `lib/weir/weir-replica` and
-/// `share/weir/models/`.
+/// `share/weir/`.
 struct Installation {
     /// The running executable.
     let program: String
@@ -30,7 +30,7 @@ struct Installation {
     /// The model that comes with Weir: installed, or in the checkout that the executable was built in.
     func tinyModel() throws(CommandFailure) -> String {
         let file = "weir-tiny.gguf"
-        var places = ["\(folder)/../share/weir/models/\(file)"]
+        var places = ["\(folder)/../share/weir/\(file)"]
         // A build folder is a few levels inside its checkout: .build/x86_64-unknown-linux-gnu/release.
         var above = folder
         for _ in 0..<6 where above != "/" {
