@@ -250,11 +250,11 @@ def test_the_sample_configuration_is_usable():
 
 def test_all_problems_of_a_configuration_are_told_at_once(tmp_path):
     path = tmp_path / "weir.yaml"
-    path.write_text("listen:\n  adress: x\npools:\n  - name: main\n    models: [a]\n    replicas:\n"
+    path.write_text("listen:\n  adress: x\nidentity: {required: false}\npools:\n  - name: main\n    models: [a]\n    replicas:\n"
                     "      - {name: one, url: 'http://127.0.0.1:1', weight: 0}\n")
     result = weir("config", "check", "-c", path)
     assert result.returncode == 1
-    assert f"{path}:2:3:" in result.stdout and f"{path}:7:" in result.stdout
+    assert f"{path}:2:3:" in result.stdout and f"{path}:8:" in result.stdout
     problems = json.loads(weir("config", "check", "-c", path, "-o", "json").stdout)["problems"]
     assert len(problems) == len(result.stdout.splitlines()) >= 2
     assert problems[0]["line"] == 2
