@@ -97,7 +97,8 @@ enum SessionScripts {
             redis.call('HSET', KEYS[1], 'turns', turns, 'dropped', dropped, 'bytes', text(bytes), 'used', text(now),
               'lastKey', state[7] or '', 'lastDigest', state[8] or '',
               'recent', turn .. string.sub(recent, 1, 32 * 15))
-            if reply ~= '' then redis.call('HSET', KEYS[1], 'reply', reply) else redis.call('HDEL', KEYS[1], 'reply') end
+            redis.call('HDEL', KEYS[1], 'reply')
+            if reply ~= '' then redis.call('HSET', KEYS[1], 'reply', reply) end
             redis.call('HDEL', KEYS[1], 'lock', 'lockUntil', 'key', 'digest')
             keep(ttl)
             redis.call('SET', KEYS[4], state[1], 'PX', remember)
