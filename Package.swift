@@ -115,6 +115,9 @@ let package = Package(
         tests("Identity", ["GatewayCore", "Wire"]),
         tests("Supervision"),
         tests("Engine", ["weir-replica", "Wire", "GatewayCore"]),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Balancing", "GatewayCore", "TestSupport"],
+            path: "Tests/SimulationTests", swiftSettings: common),
         .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: common),
     ]
 )
