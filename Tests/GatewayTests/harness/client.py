@@ -38,7 +38,7 @@ class Reply:
     @property
     def events(self):
         """The data of each event of a stream, `[DONE]` included."""
-        return [part[6:] for part in self.text.split("\n\n") if part.startswith("data: ")]
+        return [line[6:] for line in self.text.replace("\r\n", "\n").split("\n") if line.startswith("data: ")]
 
     @property
     def chunks(self):
