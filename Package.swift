@@ -53,8 +53,7 @@ let package = Package(
         .executableTarget(
             name: "weir-replica",
             dependencies: [
-                .target(name: "Engine", condition: .when(traits: ["Engine"])),
-                "HTTPConnections", "Reactor", "Wire", "GatewayCore", argumentParser,
+                "Engine", "HTTPConnections", "Reactor", "Wire", "GatewayCore", argumentParser,
             ],
             swiftSettings: common),
 
@@ -84,7 +83,7 @@ let package = Package(
         part("Reactor", ["CLinux", "COpenSSL", "GatewayCore", deque]),
 
         // Around it.
-        part("Engine", ["GatewayCore", .target(name: "CLlama", condition: .when(traits: ["Engine"]))]),
+        part("Engine", ["CLinux", "GatewayCore", .target(name: "CLlama", condition: .when(traits: ["Engine"]))]),
         part("GatewayConfig", ["GatewayCore", yams]),
         part("Telemetry", ["Wire", "GatewayCore"]),
 
@@ -115,6 +114,10 @@ let package = Package(
         tests("Stores", ["RedisClient", "Reactor", "GatewayCore"]),
         tests("Identity", ["GatewayCore", "Wire"]),
         tests("Supervision"),
+        tests("Engine", ["weir-replica", "Wire", "GatewayCore"]),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Balancing", "GatewayCore", "TestSupport"],
+            path: "Tests/SimulationTests", swiftSettings: common),
         .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: common),
     ]
 )

@@ -21,18 +21,18 @@ package struct AttemptSettings: Equatable, Sendable {
 ///                ├─pick───┤          └──► finishLength, fail
 ///                └─wait───┴──► passOn, fail
 ///
-/// The rules, in order: out of time ends it; so does a client error. At most `sendsMax` sends. Moving off a replica that
-/// was just found dead is free, every other retry takes one from the pool's budget. A replica that timed out, could
-/// not be reached or refused us is never asked again by this request; one that is busy only after its cool-down; one
-/// that failed otherwise only if there is no other.
+/// The rules, in order: out of time ends it; so does a client error. At most `sendsMax` sends. Moving off a replica
+/// that was just found dead is free, every other retry takes one from the pool's budget. A replica that timed out,
+/// could not be reached or refused us is never asked again by this request; one that is busy only after its cool-down;
+/// one that failed otherwise only if there is no other.
 ///
 /// Pure and a value; no allocation on the success path.
 package struct Attempt: Sendable {
     /// A failure as the shell saw it.
     package struct Failure: Equatable, Sendable {
         package var kind: UpstreamFailure
-        /// The connection was used before and broke before any byte of this reply: most likely the replica had closed it
-        /// while it was idle. Such a failure says nothing about the replica; health and breaker must not hear of it.
+        /// The connection was used before and broke before any byte of this reply: most likely the replica had closed
+        /// it while it was idle. Such a failure says nothing about the replica; health and breaker must not hear of it.
         package var isStaleConnection: Bool
         /// The replica's health says down by now, whatever this request saw: the move is free.
         package var isReplicaDown: Bool
@@ -49,7 +49,8 @@ package struct Attempt: Sendable {
         case sent(replica: Int)
         /// The same after ``Action/resume(_:)``, by this way.
         case resumed(replica: Int, way: ResumeWay)
-        /// Nobody is left to pick. `coolAt`: the soonest end of a cool-down among the serving replicas outside `never`.
+        /// Nobody is left to pick, or there is no place for ``Action/again(replica:)``. `coolAt`: the soonest end of a
+        /// cool-down among the serving replicas outside `never`.
         case noneLeft(coolAt: Moment?)
         /// The wait is over.
         case waited
@@ -128,6 +129,8 @@ package struct Attempt: Sendable {
     /// Ways that no replica has turned down yet.
     private var waysLeft = ResumeWays.all
     private var lastFailure: UpstreamFailure?
+    /// The last failure was an answer, and the shell has it.
+    private var holdsReply = false
     /// Why the stream that the client saw broke first.
     private var firstBreak: UpstreamFailure?
 
@@ -200,6 +203,7 @@ extension Attempt {
         }
         isAgain = false
         lastFailure = failure.kind
+        holdsReply = false
         if failure.kind == .totalTimeout { return end(.fail(lost(.totalTimeout))) }
         if let index {
             if failure.kind.isTimeout || failure.kind == .connectFailed || failure.kind == .declaredDead {
@@ -217,6 +221,7 @@ extension Attempt {
         let index = replica
         replica = nil
         isAgain = false
+        holdsReply = true
         switch status {
         case 429, 503:
             lastFailure = .busy
@@ -239,6 +244,10 @@ extension Attempt {
     }
 
     private mutating func nobody(coolAt: Moment?, now: Moment) -> Action {
+        if isAgain {
+            isAgain = false
+            return choose()
+        }
         if let coolAt, coolAt - now <= settings.waitMax, coolAt < deadline, waits < settings.sendsMax {
             waits += 1
             return .wait(until: max(coolAt, now))
@@ -274,7 +283,7 @@ extension Attempt {
         if hasContent { return end(.fail(.upstreamBroke(firstBreak ?? .cut))) }
         switch lastFailure {
         case nil, .connectFailed, .declaredDead: return end(.fail(.noReplica(model: request.model)))
-        case .busy: return end(.passOn)
+        case .busy where holdsReply: return end(.passOn)
         case .connectTimeout: return end(.fail(.connectTimeout))
         case .firstByteTimeout: return end(.fail(.firstByteTimeout))
         case .firstContentTimeout: return end(.fail(.firstContentTimeout))

@@ -41,13 +41,22 @@ package enum Panic {
     package static func choose(
         among snapshots: [HealthSnapshot], rotation: Int, isEligible: (Int) -> Bool
     ) -> Int? {
+        choose(count: snapshots.count, rotation: rotation, snapshot: { snapshots[$0] }, isEligible: isEligible)
+    }
+
+    /// The same without a list of snapshots; asks for each at most once.
+    package static func choose(
+        count: Int, rotation: Int, snapshot: (Int) -> HealthSnapshot, isEligible: (Int) -> Bool
+    ) -> Int? {
+        guard count > 0 else { return nil }
         var best: Int?
         var least = Int.max
-        let count = snapshots.count
+        let first = Int(rotation.magnitude % UInt(count))
         for step in 0..<count {
-            let index = (Int(rotation.magnitude % UInt(count)) + step) % count
-            if snapshots[index].isServing { return nil }
-            guard let rank = snapshots[index].panicRank, rank < least, isEligible(index) else { continue }
+            let index = (first + step) % count
+            let snapshot = snapshot(index)
+            if snapshot.isServing { return nil }
+            guard let rank = snapshot.panicRank, rank < least, isEligible(index) else { continue }
             (best, least) = (index, rank)
         }
         return best

@@ -3,7 +3,7 @@
 ///     some primary is available                      that one
 ///     every serving primary is full                  wait: `.full`
 ///     no primary serves (or this request left all)   the same among the backups
-///     no replica serves                              `.none`: the caller asks ``Panic``
+///     no replica serves                              `.none`: then see `choose`
 ///
 /// As in HAProxy, a backup replaces primaries that are gone, not ones that are busy.
 package struct ReplicaPicker: Sendable {
@@ -37,10 +37,12 @@ package struct ReplicaPicker: Sendable {
 
 
     private let policy: Policy
-    private var tiers: [Tier]
+    private let tiers: [Tier]
     private var roundRobins: (primary: SmoothRoundRobin, backup: SmoothRoundRobin)
     private var leastInFlights: (primary: LeastInFlight, backup: LeastInFlight)
-    private var hasBackups: Bool
+    private let hasBackups: Bool
+    /// Choices made in panic: what lets equally bad replicas take turns.
+    var panics = 0
 
     package init(_ members: [Member], policy: Policy, startingAt offset: Int = 0) {
         self.policy = policy
@@ -57,6 +59,8 @@ package struct ReplicaPicker: Sendable {
             LeastInFlight(weights: backup, startingAt: offset)
         )
     }
+
+    package var count: Int { tiers.count }
 
     /// Takes new weights on (a ramp, a reload), one per replica; see ``SmoothRoundRobin/replaceWeights(_:)``.
     package mutating func replaceWeights(_ weights: [Int]) {

@@ -28,20 +28,22 @@ extension GatewaySettings {
         if let given = redis {
             let path = root.key("redis")
             redis?.password = secrets.secret(
-                file: given.passwordFile, path.key("passwordFile"), variable: given.passwordEnv, path.key("passwordEnv"))
+                file: given.passwordFile, path.key("passwordFile"), variable: given.passwordEnv, path.key("passwordEnv")
+            )
         }
         for (pool, settings) in pools.enumerated() {
             for (index, replica) in settings.replicas.enumerated() {
                 let path = root.key("pools").element(pool).key("replicas").element(index)
                 pools[pool].replicas[index].apiKey = secrets.secret(
-                    file: replica.apiKeyFile, path.key("apiKeyFile"), variable: replica.apiKeyEnv, path.key("apiKeyEnv"))
+                    file: replica.apiKeyFile, path.key("apiKeyFile"), variable: replica.apiKeyEnv, path.key("apiKeyEnv")
+                )
             }
         }
     }
 
     /// Source: systemd.exec(5), `StateDirectory=` (several are separated by colons); XDG Base Directory Specification,
     /// which says that relative paths are to be ignored.
-    private static func stateDirectory(_ environment: [String: String]) -> String {
+    package static func stateDirectory(_ environment: [String: String]) -> String {
         func absolute(_ name: String) -> String? { environment[name].flatMap { $0.hasPrefix("/") ? $0 : nil } }
         if let directory = absolute("STATE_DIRECTORY")?.split(separator: ":").first { return String(directory) }
         if let home = absolute("XDG_STATE_HOME") { return "\(home)/weir" }

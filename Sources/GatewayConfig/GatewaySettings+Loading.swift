@@ -9,7 +9,8 @@ extension GatewaySettings {
         switch ConfigFiles.real.read(file, ConfigDocument.textBytesMax) {
         case .success(let read): bytes = read
         case .failure(let problem):
-            throw ConfigProblems([ConfigProblem(file: file, path: "", message: "can't be read: \(problem.expectation)")])
+            throw ConfigProblems([ConfigProblem(file: file, path: "", message: "can't be read: \(problem.expectation)")]
+            )
         }
         guard let text = String(validating: bytes, as: UTF8.self) else {
             let good = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).prefix {
@@ -75,9 +76,15 @@ extension GatewaySettings {
 }
 
 extension ConfigProblem {
-    /// Whether `other` follows from this one: about the same key or one below.
+    /// Whether `other` may only follow from this one: it is about the same key, one below (the empty path is above
+    /// all), or the section or list that this one is directly in.
     fileprivate func covers(_ other: ConfigProblem) -> Bool {
-        other.path == path || other.path.hasPrefix("\(path).") || other.path.hasPrefix("\(path)[")
+        path.isEmpty || other.path == path || other.path.hasPrefix("\(path).") || other.path.hasPrefix("\(path)[")
+            || (!other.path.isEmpty && other.path[...] == Self.parent(of: path[...]))
+    }
+
+    private static func parent(of path: Substring) -> Substring {
+        path.lastIndex { $0 == "." || $0 == "[" }.map { path[..<$0] } ?? ""
     }
 
     /// The problem with the place of its key, or of the nearest one above that is given.
@@ -96,7 +103,7 @@ extension ConfigProblem {
                 (located.line, located.column) = (0, 0)
                 return located
             case nil where key.isEmpty: return located
-            case nil: key = key.lastIndex { $0 == "." || $0 == "[" }.map { key[..<$0] } ?? ""
+            case nil: key = Self.parent(of: key)
             }
         }
     }

@@ -32,12 +32,16 @@ extension GatewaySettings: SettingsSection {
     func rules(at path: SettingPath) -> [ConfigProblem] {
         var found: [ConfigProblem] = []
         if listen.address == admin.address, listen.address.port != 0 {
-            found.append(path.key("admin").key("address"), "must differ from listen.address")
+            // Whichever was changed is the one to blame.
+            let isListen = listen.address != ListenSettings().address
+            found.append(
+                path.key(isListen ? "listen" : "admin").key("address"),
+                "must differ from \(isListen ? "admin" : "listen").address")
         }
         if identity.required, identity.apiKeys.isEmpty, identity.jwt.isEmpty, redis == nil {
             found.append(
-                path.key("identity"),
-                "lets nobody in: give apiKeys or jwt, or redis, which holds keys too, or required: false")
+                path.key("identity").key("required"),
+                "must be false, or nobody is let in: there are no apiKeys, no jwt, and no redis that could hold keys")
         }
         return found + uniqueRules(at: path) + modelRules(at: path)
     }

@@ -240,6 +240,12 @@ package final class ServerConnection {
         parking.wake()
     }
 
+    /// Ends the connection whatever runs on it: its task finds the client gone.
+    package func abort() {
+        isBroken = true
+        parking.wake()
+    }
+
     // MARK: Sending
 
     /// Sends what the socket takes; the rest waits for ``flush()`` or ``sendUnsent()``.

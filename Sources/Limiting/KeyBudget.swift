@@ -29,6 +29,11 @@ package struct KeyBudget: Sendable {
     package struct Standing: Equatable, Sendable {
         package var requests: SlidingWindow.Standing?
         package var tokens: SlidingWindow.Standing?
+
+        package init(requests: SlidingWindow.Standing?, tokens: SlidingWindow.Standing?) {
+            self.requests = requests
+            self.tokens = tokens
+        }
     }
 
     /// A full set of slots says nothing about when one is free: the time that an average answer takes.

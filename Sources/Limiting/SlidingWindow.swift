@@ -11,7 +11,7 @@ package import GatewayCore
 /// Pure: it holds no clock. The caller passes `now`; an earlier `now` than before (another loop's clock) is counted in
 /// the newest slot, which is the cautious side.
 ///
-/// - Cost: 72 bytes, and 128 slots of 1, 2 or 4 bytes once spending has outlived its slot (288 bytes with the array's
+/// - Cost: 64 bytes, and 128 slots of 1, 2 or 4 bytes once spending has outlived its slot (288 bytes with the array's
 ///   header while `limit` ≤ 65,535). A spend within a slot is a comparison and two additions; the first one in a new
 ///   slot also divides once and visits the slots that passed, at most 128.
 package struct SlidingWindow: Sendable {
@@ -28,6 +28,12 @@ package struct SlidingWindow: Sendable {
         package var limit: Int
         package var remaining: Int
         package var reset: Interval
+
+        package init(limit: Int, remaining: Int, reset: Interval) {
+            self.limit = limit
+            self.remaining = remaining
+            self.reset = reset
+        }
     }
 
     /// The largest limit: what a slot of four bytes holds.

@@ -22,6 +22,8 @@ package final class EventLoop {
     package let scratch: UnsafeMutableRawBufferPointer
 
     package unowned(unsafe) var worker: Worker?  // The worker owns the loop, so it lives longer.
+    /// What the assembly keeps on this loop, for work that reaches it from other threads.
+    package var resident: AnyObject?
     private let epoll: Int32
     /// By descriptor; the entry keeps the source alive, the generation keeps late events of a closed one away.
     private var sources: [EventSource?] = []

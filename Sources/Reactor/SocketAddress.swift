@@ -129,3 +129,28 @@ extension SocketAddress: CustomStringConvertible {
         }
     }
 }
+
+extension SocketAddress {
+    /// 4 or 16 bytes in network order; an IPv4 address inside IPv6 counts as IPv4. Nil for Unix sockets.
+    package var bytes: [UInt8]? {
+        switch kind {
+        case .v4(let address): withUnsafeBytes(of: address) { Array($0) }
+        case .v6(let bytes, _):
+            bytes.prefix(10).allSatisfy { $0 == 0 } && bytes[10] == 0xFF && bytes[11] == 0xFF
+                ? Array(bytes[12...]) : bytes
+        case .unix: nil
+        }
+    }
+
+    /// The address in `text`, if it is one: no name is looked up.
+    package init?(literal text: String, port: UInt16 = 0) {
+        var v4 = in_addr()
+        if inet_pton(AF_INET, text, &v4) == 1 {
+            self.init(.v4(v4.s_addr), port: port)
+            return
+        }
+        var v6 = in6_addr()
+        guard inet_pton(AF_INET6, text, &v6) == 1 else { return nil }
+        self.init(.v6(withUnsafeBytes(of: v6) { Array($0) }, scope: 0), port: port)
+    }
+}

@@ -1,6 +1,8 @@
 import Balancing
 import GatewayCore
+import HTTPConnections
 import Reactor
+import Telemetry
 
 /// Which replica, and waiting for one.
 extension LoopUpstreams {

@@ -16,7 +16,7 @@ extension LoopUpstreams {
     private static let copiedBodyBytesMax = 16 << 10
 
     func send(
-        _ call: UpstreamCall, to replica: Replica, in route: Route, way: ResumeWay?, onNewConnection: Bool
+        _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
     ) async -> SendOutcome {
         let connection: ClientConnection
         if !onNewConnection, let idle = takeIdle(replica, in: route, handler: call.parking) {
@@ -46,7 +46,7 @@ extension LoopUpstreams {
     // MARK: The request
 
     /// Writes the head, and the body unless it is long and unchanged. Everything towards a replica is made anew.
-    private func write(_ call: UpstreamCall, for replica: Replica, way: ResumeWay?) {
+    private func write(_ call: UpstreamCall, for replica: Replica, way: Balancing.ResumeWay?) {
         let settings = replica.settings
         call.outgoing.removeAll()
         var edits = call.edits

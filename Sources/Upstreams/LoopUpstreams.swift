@@ -36,7 +36,7 @@ package final class LoopUpstreams {
     }
 
     package let loop: EventLoop
-    package let metrics: LoopMetrics
+    package var metrics: LoopMetrics
     package let buffers = RelayBuffers()
     let tls: TLSContext?
     private var routes: [Route] = []

@@ -37,7 +37,6 @@ package struct PoolSettings: Sendable {
     package var policy: ReplicaPicker.Policy
     package var health: HealthSettings
     package var probeTimeout: Interval
-    package var probePath: String
     package var timeouts: UpstreamTimeouts
     package var attempt: AttemptSettings
     package var retryPercent: Int
@@ -51,7 +50,7 @@ package struct PoolSettings: Sendable {
 
     package init(
         name: String, models: [ServedModel], policy: ReplicaPicker.Policy, health: HealthSettings,
-        probeTimeout: Interval, probePath: String, timeouts: UpstreamTimeouts, attempt: AttemptSettings,
+        probeTimeout: Interval, timeouts: UpstreamTimeouts, attempt: AttemptSettings,
         retryPercent: Int, retriesPerSecond: Int, queueLength: Int, queueTimeout: Interval, idleConnectionsMax: Int,
         replyHead: HeadLimits, replyChunks: ChunkedDecoder.Limits
     ) {
@@ -60,7 +59,6 @@ package struct PoolSettings: Sendable {
         self.policy = policy
         self.health = health
         self.probeTimeout = probeTimeout
-        self.probePath = probePath
         self.timeouts = timeouts
         self.attempt = attempt
         self.retryPercent = retryPercent

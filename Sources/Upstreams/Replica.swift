@@ -20,10 +20,12 @@ package struct ReplicaSettings: Equatable, Sendable {
     package var kind: ReplicaKind
     package var maxInFlight: Int
     package var isBackup: Bool
+    /// What its probe asks for; 200 means healthy.
+    package var probePath: String
 
     package init(
         name: String, address: SocketAddress, host: String, tlsHost: String?, pathPrefix: String, credential: String?,
-        weight: Int, kind: ReplicaKind, maxInFlight: Int, isBackup: Bool
+        weight: Int, kind: ReplicaKind, maxInFlight: Int, isBackup: Bool, probePath: String
     ) {
         self.name = name
         self.address = address
@@ -35,6 +37,7 @@ package struct ReplicaSettings: Equatable, Sendable {
         self.kind = kind
         self.maxInFlight = maxInFlight
         self.isBackup = isBackup
+        self.probePath = probePath
     }
 }
 

@@ -48,10 +48,10 @@ package final class StreamRelay: ReadinessHandler {
     // What the client has seen, over all replicas.
     /// The answer's text, escaped, without quotes.
     private(set) var text = ByteWriter()
-    private(set) var isTextWhole = true
+    package private(set) var isTextWhole = true
     /// Deltas with content that were passed on: an estimate of the tokens where the replica does not say.
-    private(set) var deltas = 0
-    private(set) var hasToolsOrReasoning = false
+    package private(set) var deltas = 0
+    package private(set) var hasToolsOrReasoning = false
     /// The identity of the stream that the client sees: `id`, `created`, `model` of its first chunk with content.
     private var identity = ByteWriter()
     private var identityRanges: (id: ByteRange, created: ByteRange, model: ByteRange) = (.empty, .empty, .empty)
@@ -78,6 +78,9 @@ package final class StreamRelay: ReadinessHandler {
         tokensBefore = 0
         finish = .none
     }
+
+    /// The answer's text, escaped, without quotes.
+    package func withText<Result>(_ read: (Span<UInt8>) -> Result) -> Result { text.withBytes(nil, read) }
 
     // MARK: Life
 
@@ -389,6 +392,41 @@ package final class StreamRelay: ReadinessHandler {
         buffers.out.removeAll()
         let start = buffers.out.openChunk()
         buffers.out.append(errorEvent: error.answer)
+        sendOut(from: start, call, closes: true)
+    }
+
+    /// The stream that was relayed, as a whole reply: what a repetition of its turn is answered with.
+    package func appendWholeReply(_ call: UpstreamCall, message: Span<UInt8>, to writer: inout ByteWriter) {
+        let stream = streamWriter(call)
+        writer.append("{\"id\":")
+        writer.append(stream.id)
+        writer.append(",\"object\":\"chat.completion\",\"created\":")
+        writer.append(stream.created)
+        writer.append(",\"model\":")
+        writer.append(stream.model)
+        writer.append(",\"choices\":[{\"index\":0,\"message\":")
+        writer.append(message)
+        writer.append(",\"finish_reason\":\"")
+        writer.append(finish.name)
+        writer.append("\"}],\"usage\":")
+        writer.append(usage: call.usage ?? Usage(promptTokens: 0, completionTokens: deltas))
+        writer.append("}")
+    }
+
+    /// Sends a whole reply, kept from before, as a stream.
+    package func replay(_ reply: Span<UInt8>, of chunk: ChatChunk, _ call: UpstreamCall) {
+        func value(_ range: ByteRange) -> [UInt8] { reply.extracting(range).withUnsafeBufferPointer { Array($0) } }
+        let stream = ChatStreamWriter(
+            kind: .chat, id: value(chunk.id), created: value(chunk.created), model: value(chunk.model))
+        buffers.out.removeAll()
+        let start = buffers.out.openChunk()
+        stream.appendRole(into: &buffers.out)
+        stream.append(content: reply.extracting(chunk.choice.content.raw), into: &buffers.out)
+        stream.append(finish: chunk.choice.finish, into: &buffers.out)
+        if let usage = chunk.usage, call.request?.includesUsage == true {
+            stream.append(usage: usage, into: &buffers.out)
+        }
+        ChatStreamWriter.appendDone(into: &buffers.out)
         sendOut(from: start, call, closes: true)
     }
 

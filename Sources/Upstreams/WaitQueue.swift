@@ -20,7 +20,7 @@ package final class WaitQueue: Sendable {
 
         fileprivate func wake() {
             if worker.executor.isCurrent { return parking.wake() }
-            Task(executorPreference: worker.executor) { await worker.run { _ in self.parking.wake() } }
+            Task(executorPreference: worker.executor) { await self.worker.run { _ in self.parking.wake() } }
         }
     }
 

@@ -2,7 +2,7 @@ import Yams
 
 /// The text of a configuration file as a tree of values with their places.
 ///
-/// Bounds: 1 MiB of text, 64 levels, 200000 values after aliases are replaced, 100 duplicate keys.
+/// Bounds: 1 MiB of text, 64 levels, 200000 values after aliases are replaced, 100 duplicate keys, 8 explicit keys.
 ///
 /// Yams replaces aliases while it reads, and hashes every mapping key: a key made of nested aliases would keep it busy
 /// for ever. So aliases are hidden from it (their `*` becomes ``aliasMark``, which makes them plain texts of the same
@@ -12,6 +12,8 @@ struct ConfigDocument {
     static let depthMax = 64
     static let valuesMax = 200_000
     static let duplicatesMax = 100
+    /// `? key`, which nobody needs here. Nested ones are hashed once a level, and so cost their square.
+    static let explicitKeysMax = 8
 
     /// `nil` when the text could not be read or holds nothing.
     private(set) var root: ConfigNode?
@@ -31,6 +33,10 @@ struct ConfigDocument {
         }
         if let odd = text.unicodeScalars.first(where: { $0 == Self.aliasMark || $0 == Self.duplicateMark }) {
             report(1, 1, "the character U+\(String(odd.value, radix: 16, uppercase: true)) is not allowed")
+            return
+        }
+        guard Self.explicitKeys(in: text) <= Self.explicitKeysMax else {
+            report(1, 1, "more than \(Self.explicitKeysMax) explicit keys (`? key`)")
             return
         }
         read(Self.hidingAliases(in: text))
@@ -106,6 +112,19 @@ struct ConfigDocument {
         return String(hidden)
     }
 
+    /// What may be a `?` that begins a key; counts those in comments and texts too.
+    private static func explicitKeys(in text: String) -> Int {
+        var count = 0
+        var before: Unicode.Scalar = "\n"
+        var isMark = false
+        for scalar in text.unicodeScalars {
+            if isMark, " \t\r\n".unicodeScalars.contains(scalar) { count += 1 }
+            isMark = scalar == "?" && " \t\n[{,".unicodeScalars.contains(before)
+            before = scalar
+        }
+        return count
+    }
+
     private static func restored(_ text: String) -> String {
         guard text.unicodeScalars.contains(where: { $0 == aliasMark || $0 == duplicateMark }) else { return text }
         var restored = String.UnicodeScalarView()
@@ -130,27 +149,31 @@ struct ConfigDocument {
         var lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(Array.init)
         let first = mark.line - 1
         let column = mark.column - 1
-        guard first < lines.count, let key = keyLength(lines[first], column) else { return false }
-        let spelling = lines[first][column..<(column + key)]
+        guard first < lines.count, let key = key(of: lines[first], at: column) else { return false }
         for line in (first + 1)..<max(first + 1, lines.count) {
             let indent = lines[line].prefix { $0 == " " }.count
             if indent == lines[line].count || lines[line][indent] == "#" { continue }
             if indent < column { return false }
-            guard indent == column, keyLength(lines[line], column) == key,
-                lines[line][column..<(column + key)] == spelling
+            guard indent == column, let other = Self.key(of: lines[line], at: column),
+                lines[line][other] == lines[first][key]
             else { continue }
-            lines[line].insert(duplicateMark, at: column + key)
+            lines[line].insert(duplicateMark, at: other.upperBound)
             text = joined(lines)
             return true
         }
         return false
     }
 
-    /// Scalars of a plain key that begins at `column`, without the colon; `nil` if there is no such key.
-    private static func keyLength(_ line: [Unicode.Scalar], _ column: Int) -> Int? {
-        guard column < line.count, let colon = line[column...].firstIndex(of: ":"), colon > column else { return nil }
-        let key = line[column..<colon]
-        return key.allSatisfy { $0 != "\"" && $0 != "'" && $0 != "{" && $0 != " " } ? key.count : nil
+    /// Where the text of the key is that begins at `column`, without quotes; `nil` if there is no such key.
+    private static func key(of line: [Unicode.Scalar], at column: Int) -> Range<Int>? {
+        guard column < line.count else { return nil }
+        let quote = line[column]
+        let isQuoted = quote == "\"" || quote == "'"
+        let start = isQuoted ? column + 1 : column
+        guard var end = line[start...].firstIndex(of: isQuoted ? quote : ":") else { return nil }
+        while !isQuoted, end > start, line[end - 1] == " " { end -= 1 }
+        guard end > start else { return nil }
+        return line[start..<end].contains { $0 == "{" || $0 == "\\" } ? nil : start..<end
     }
 
     private static func joined(_ lines: [[Unicode.Scalar]]) -> String {

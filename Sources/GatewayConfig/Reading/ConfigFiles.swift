@@ -58,7 +58,8 @@ struct SecretReader {
         if let variable {
             variables.insert(variable)
             guard let value = environment[variable], !value.isEmpty else {
-                problems.append(variablePath, "the variable \(variable) is not set")
+                // Its name is not repeated: it may be a secret that was put there by mistake.
+                problems.append(variablePath, "the variable that it names is not set")
                 return nil
             }
             return Secret(value)

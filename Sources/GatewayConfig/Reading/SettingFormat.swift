@@ -7,7 +7,12 @@ struct BadValue: Error {
     init(_ expectation: String) { self.expectation = expectation }
 }
 
+/// Longest single value.
+let textBytesMax = 4096
+
 /// How values of one kind are written in the file and in variables.
+///
+/// Texts are one line without control characters and at most ``textBytesMax`` bytes; that is checked for all of them.
 struct SettingFormat<Value> {
     /// For the manual: `duration`, `size`, …
     let kind: String
@@ -24,7 +29,13 @@ struct SettingFormat<Value> {
     ) {
         self.kind = kind
         self.isQuoted = isQuoted
-        self.parse = parse
+        self.parse = { text, directory throws(BadValue) in
+            guard text.utf8.count <= textBytesMax else { throw BadValue("at most \(textBytesMax) bytes long") }
+            guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) else {
+                throw BadValue("one line without control characters")
+            }
+            return try parse(text, directory)
+        }
         self.print = print
     }
 }
@@ -58,7 +69,9 @@ extension SettingFormat where Value == Int {
     }
 }
 
-private let sizeUnits: [(name: String, bytes: Int)] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+private let sizeUnits: [(name: String, bytes: Int)] = [
+    ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10),
+]
 
 extension SettingFormat where Value == Interval {
     /// `500ms`, `2s`, `10m` or `1h`.
@@ -117,10 +130,7 @@ extension SettingFormat where Value == String {
     /// One line of text.
     static var text: Self {
         Self("text", isQuoted: true) { text, _ throws(BadValue) in
-            guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) else {
-                throw BadValue("one line without control characters")
-            }
-            return text
+            text
         } print: {
             $0
         }
@@ -129,7 +139,7 @@ extension SettingFormat where Value == String {
     /// A path, relative to the folder of the configuration file; what is not empty becomes absolute or begins with it.
     static var path: Self {
         Self("path", isQuoted: true) { path, directory throws(BadValue) in
-            joined(try SettingFormat.text.parse(path, directory), to: directory)
+            joined(path, to: directory)
         } print: {
             $0
         }
@@ -175,7 +185,6 @@ extension SettingFormat {
 struct SettingRule<Value> {
     /// Without "must be"; empty when anything goes.
     let sentence: String
-    /// Whether `sentence` is a range or choice that the value is shown after.
     let allows: (Value) -> Bool
 
     static var any: Self { Self(sentence: "") { _ in true } }
@@ -191,18 +200,21 @@ extension SettingRule where Value == String {
     /// For names that become metric labels, Redis keys or header values.
     static var name: Self {
         Self(sentence: "1 to 64 characters of A-Z a-z 0-9 . _ -") { text in
-            (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { byte in
-                switch byte {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
-                case UInt8(ascii: "0")...UInt8(ascii: "9"): true
-                case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"): true
-                default: false
+            (1...64).contains(text.utf8.count)
+                && text.utf8.allSatisfy { byte in
+                    switch byte {
+                    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
+                    case UInt8(ascii: "0")...UInt8(ascii: "9"): true
+                    case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"): true
+                    default: false
+                    }
                 }
-            }
         }
     }
 
     static func length(_ range: ClosedRange<Int>) -> Self {
-        Self(sentence: "\(range.lowerBound) to \(range.upperBound) bytes long") { range.contains($0.utf8.count) }
+        let sentence =
+            range.lowerBound == 0 ? "at most \(range.upperBound)" : "\(range.lowerBound) to \(range.upperBound)"
+        return Self(sentence: "\(sentence) bytes long") { range.contains($0.utf8.count) }
     }
 }

@@ -71,7 +71,8 @@ extension SettingsKey where Section: SettingsSection {
             export: { .sections($0[keyPath: path].map(exported)) },
             describe: { at in
                 let list = listDescription(at, "section", "[]", count, "")
-                return described(Inner.self, at, at.anyElement, kind: list.kind, defaultText: list.defaultText, list.range)
+                return described(
+                    Inner.self, at, at.anyElement, kind: list.kind, defaultText: list.defaultText, list.range)
             })
     }
 
@@ -79,7 +80,11 @@ extension SettingsKey where Section: SettingsSection {
     static func secret(
         _ name: String, _ path: WritableKeyPath<Section, Secret?>, isShown: @escaping (Section) -> Bool
     ) -> Self {
-        let format = SettingFormat<Secret>("secret") { text, _ throws(BadValue) in Secret(text) } print: { _ in "***" }
+        let format = SettingFormat<Secret>("secret") { text, _ throws(BadValue) in
+            Secret(text)
+        } print: { _ in
+            "***"
+        }
         let key = Self.optional(name, path, format)
         return Self(
             name: name, read: key.read, override: key.override, problems: key.problems,

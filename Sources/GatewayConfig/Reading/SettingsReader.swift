@@ -32,7 +32,8 @@ struct SettingsReader {
         origins[path.description] = .file(line: node.line, column: node.column)
     }
 
-    mutating func read<Section: SettingsSection>(_ section: inout Section, from node: ConfigNode, at path: SettingPath) {
+    mutating func read<Section: SettingsSection>(_ section: inout Section, from node: ConfigNode, at path: SettingPath)
+    {
         note(path, node)
         if node.isNull { return }
         guard case .mapping(let pairs) = node.value else {
@@ -41,7 +42,8 @@ struct SettingsReader {
         }
         let keys = Section.keys
         for pair in pairs {
-            let path = path.key(pair.key)
+            // An unknown key may be anything, so that it is shown in part.
+            let path = path.key(String(pair.key.prefix(64).map { $0.isNewline || $0.asciiValue ?? 32 < 32 ? "?" : $0 }))
             guard !pair.isDuplicate else {
                 report(path, line: pair.line, column: pair.column, "given twice")
                 continue

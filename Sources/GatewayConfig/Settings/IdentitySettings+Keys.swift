@@ -60,8 +60,9 @@ extension JWTKeySettings: SettingsSection {
         [
             .optional("kid", \.kid, .text, .length(1...1024)),
             .optional(
-                "algorithm", \.algorithm, .choice, SettingRule(sentence: SettingFormat<Algorithm>.listed) { _ in true }),
-            .optional("secretFile", \.secretFile, .path), .optional("secretEnv", \.secretEnv, .text, .variable),
+                "algorithm", \.algorithm, .choice,
+                SettingRule(sentence: SettingFormat<Algorithm>.listed) { _ in true }),
+            .optional("secretFile", \.secretFile, .path), .optional("secretEnv", \.secretEnv, .variable),
             .secret("secret", \.secret) { $0.secretFile == nil && $0.secretEnv == nil },
             .optional("publicKeyFile", \.publicKeyFile, .path), .optional("jwksFile", \.jwksFile, .path),
         ]
@@ -87,7 +88,8 @@ extension JWTKeySettings: SettingsSection {
         } else if let secret, secret.bytes.count < algorithm.secretBytesMin {
             found.append(
                 path.key(secretFile != nil ? "secretFile" : secretEnv != nil ? "secretEnv" : "secret"),
-                "must be at least \(algorithm.secretBytesMin) bytes for \(algorithm.rawValue), is \(secret.bytes.count)")
+                "must be at least \(algorithm.secretBytesMin) bytes for \(algorithm.rawValue), is \(secret.bytes.count)"
+            )
         }
         return found
     }
@@ -108,10 +110,10 @@ extension JWTKeySettings.Algorithm {
     }
 }
 
-extension SettingRule where Value == String {
+extension SettingFormat where Value == String {
     /// The name of an environment variable.
     static var variable: Self {
-        Self(sentence: "the name of a variable") { text in
+        Self("variable", isQuoted: true) { text, _ throws(BadValue) in
             let isName = text.utf8.allSatisfy { byte in
                 switch byte {
                 case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
@@ -119,7 +121,11 @@ extension SettingRule where Value == String {
                 default: false
                 }
             }
-            return isName && (1...255).contains(text.utf8.count)
+            // Not repeated: it may be the secret itself.
+            guard isName, (1...255).contains(text.utf8.count) else { throw BadValue("the name of a variable") }
+            return text
+        } print: {
+            $0
         }
     }
 }

@@ -4,7 +4,7 @@ import GatewayCore
 package struct IdentitySettings: Equatable, Sendable {
     /// Whether a request without a credential is refused. Default true.
     package var required = true
-    /// API keys of this file; keys in Redis come on top. Default none; at most 100000.
+    /// API keys of this file; keys in Redis come on top. Default none; at most 10000.
     package var apiKeys: [APIKeySettings] = []
     /// Issuers of JSON Web Tokens. Default none; at most 64.
     package var jwt: [JWTIssuerSettings] = []

@@ -55,7 +55,7 @@ extension RedisSettings: SettingsSection {
             .value("address", \.address, .redisAddress, .redisAddress),
             .optional("username", \.username, .text, .length(1...255)),
             .optional("passwordFile", \.passwordFile, .path),
-            .optional("passwordEnv", \.passwordEnv, .text, .variable),
+            .optional("passwordEnv", \.passwordEnv, .variable),
             .value("database", \.database, .integer, 0...1_000_000),
             .value("connectTimeout", \.connectTimeout, .duration, .milliseconds(10) ... .seconds(60)),
             .value("timeout", \.timeout, .duration, .milliseconds(1) ... .seconds(60)),
@@ -84,7 +84,8 @@ extension SettingFormat where Value == RedisSettings.Address {
             do {
                 return .tcp(try SettingFormat<HostPort>.hostPort.parse(text, directory))
             } catch {
-                throw BadValue("host:port or unix:/path, is `\(text)`")
+                // What has an @ may have a password before it.
+                throw BadValue("host:port or unix:/path\(text.contains("@") ? "" : ", is `\(text)`")")
             }
         } print: { address in
             switch address {

@@ -81,7 +81,8 @@ extension TLSSettings: SettingsSection {
 extension AdminSettings: SettingsSection {
     static var keys: [SettingsKey<Self>] {
         [
-            .value("socket", \.socket, .path, .socketPath), .value("address", \.address, SettingFormat<HostPort>.hostPort.or("off")),
+            .value("socket", \.socket, .path, .socketPath),
+            .value("address", \.address, SettingFormat<HostPort>.hostPort.or("off")),
             .list("allowedHosts", \.allowedHosts, .text, count: 0...64, .length(1...255)),
             .list("keys", \.keys, .digest, count: 0...64),
         ]

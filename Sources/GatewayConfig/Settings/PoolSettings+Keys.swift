@@ -6,7 +6,7 @@ extension PoolSettings: SettingsSection {
             .value("name", \.name, .text, .name, isRequired: true),
             .sections("models", \.models, count: 1...256, shorthand: \.name), .choice("policy", \.policy),
             .sections("replicas", \.replicas, count: 1...1000), .section("probe", \.probe), .section("queue", \.queue),
-            .section("retry", \.retry),
+            .section("retry", \.retry), .value("idleConnectionsMax", \.idleConnectionsMax, .integer, 0...10_000),
         ]
     }
 }
@@ -26,7 +26,7 @@ extension ReplicaSettings: SettingsSection {
             .value("name", \.name, .text, .name, isRequired: true), .value("url", \.url, .replicaURL, isRequired: true),
             .value("weight", \.weight, .integer, 1...1000), .choice("kind", \.kind),
             .value("maxInFlight", \.maxInFlight, .integer, 1...65_535), .value("backup", \.backup, .boolean),
-            .optional("apiKeyFile", \.apiKeyFile, .path), .optional("apiKeyEnv", \.apiKeyEnv, .text, .variable),
+            .optional("apiKeyFile", \.apiKeyFile, .path), .optional("apiKeyEnv", \.apiKeyEnv, .variable),
         ]
     }
 
@@ -37,7 +37,8 @@ extension ReplicaSettings: SettingsSection {
         }
         // It becomes a header field, where a line end would begin another one.
         if let apiKey, !apiKey.bytes.allSatisfy({ (0x21...0x7E).contains($0) }) {
-            found.append(path.key(apiKeyFile != nil ? "apiKeyFile" : "apiKeyEnv"), "must hold one word of visible ASCII")
+            found.append(
+                path.key(apiKeyFile != nil ? "apiKeyFile" : "apiKeyEnv"), "must hold one word of visible ASCII")
         }
         return found
     }
@@ -50,7 +51,8 @@ extension ProbeSettings: SettingsSection {
             .value("interval", \.interval, .duration, .milliseconds(50) ... .seconds(3600)),
             .value("timeout", \.timeout, .duration, .milliseconds(10) ... .seconds(60)),
             .value("fall", \.fall, .integer, 1...100), .value("rise", \.rise, .integer, 1...100),
-            .value("jitter", \.jitter, .number, 0...0.5),
+            .value("jitter", \.jitter, .number, 0...0.5), .value("warmUp", \.warmUp, .boolean),
+            .value("ramp", \.ramp, .duration, .zero ... .seconds(600)),
         ]
     }
 
@@ -78,7 +80,7 @@ extension QueueSettings: SettingsSection {
 extension RetrySettings: SettingsSection {
     static var keys: [SettingsKey<Self>] {
         [
-            .value("replicasMax", \.replicasMax, .integer, 1...16),
+            .value("replicasMax", \.replicasMax, .integer, 1...4),
             .value("budgetRatio", \.budgetRatio, .number, 0...1),
             .value("budgetPerSecond", \.budgetPerSecond, .integer, 0...100_000),
         ]

@@ -15,6 +15,8 @@ package struct PoolSettings: Equatable, Sendable {
     package var probe = ProbeSettings()
     package var queue = QueueSettings()
     package var retry = RetrySettings()
+    /// Unused connections kept open to each replica, each loop. Default 32; 0 to 10000.
+    package var idleConnectionsMax = 32
 
     package init() {}
 }
@@ -71,6 +73,10 @@ package struct ProbeSettings: Equatable, Sendable {
     package var rise = 2
     /// Part of the interval by which probes are moved at random. Default 0.1; 0 to 0.5.
     package var jitter = 0.1
+    /// Whether a replica that comes back answers one request of one token first; never for generic ones. Default true.
+    package var warmUp = true
+    /// How long the weight of a replica that came back takes to rise. Default 10s; 0s to 10m.
+    package var ramp = Interval.seconds(10)
 
     package init() {}
 
@@ -92,7 +98,7 @@ package struct QueueSettings: Equatable, Sendable {
 
 /// The `pools[].retry` section.
 package struct RetrySettings: Equatable, Sendable {
-    /// Replicas that one request may be sent to. Default 3; 1 to 16.
+    /// Replicas that one request may be sent to. Default 3; 1 to 4.
     package var replicasMax = 3
     /// Retries per request of the last 10 s. Default 0.2; 0 to 1.
     package var budgetRatio = 0.2

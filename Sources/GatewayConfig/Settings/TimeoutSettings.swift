@@ -16,6 +16,9 @@ package struct TimeoutSettings: Equatable, Sendable {
     package var firstByte = Interval.seconds(600)
     /// From the request sent to the first content. Default 10m; 100ms to 24h.
     package var firstContent = Interval.seconds(600)
+    /// How long a stream's head waits for the first content, so that another replica may still answer. Default 15s; 0s
+    /// to 10m.
+    package var headHold = Interval.seconds(15)
     /// Silence inside a reply. Default 2m; 100ms to 24h.
     package var streamStall = Interval.seconds(120)
     /// A whole request, retries included. Default 1h; 100ms to 24h.
@@ -40,6 +43,7 @@ extension TimeoutSettings: SettingsSection {
             .value("connect", \.connect, .duration, .milliseconds(10)...minute),
             .value("firstByte", \.firstByte, .duration, tenth...day),
             .value("firstContent", \.firstContent, .duration, tenth...day),
+            .value("headHold", \.headHold, .duration, .zero...(minute * 10)),
             .value("streamStall", \.streamStall, .duration, tenth...day),
             .value("total", \.total, .duration, tenth...day),
             .value("shutdownGrace", \.shutdownGrace, .duration, .zero...(minute * 10)),

@@ -21,13 +21,14 @@ extension SettingFormat where Value == ReplicaURL {
         Self("URL", isQuoted: true) { text, _ throws(BadValue) in
             var rest = text[...]
             let isTLS = rest.hasPrefix("https://")
+            // What has an @ may have a password before it, which is not repeated.
+            guard !rest.utf8.contains(where: { "?#@".utf8.contains($0) }) else {
+                throw BadValue("a URL without user, query and fragment")
+            }
             guard isTLS || rest.hasPrefix("http://") else {
                 throw BadValue("an http:// or https:// URL, is `\(text)`")
             }
             rest = rest.dropFirst(isTLS ? 8 : 7)
-            guard !rest.utf8.contains(where: { "?#@".utf8.contains($0) }) else {
-                throw BadValue("a URL without user, query and fragment")
-            }
             let slash = rest.firstIndex(of: "/") ?? rest.endIndex
             let authority = rest[..<slash]
             let prefix = try ReplicaURL.prefix(rest[slash...])

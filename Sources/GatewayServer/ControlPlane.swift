@@ -1,0 +1,138 @@
+import Balancing
+import GatewayConfig
+import GatewayCore
+import Glibc
+import HTTPConnections
+import Identity
+import Pipeline
+import Reactor
+import Synchronization
+import Telemetry
+import Upstreams
+import Wire
+
+/// What exists once, on the first loop: the probers, and the admin listeners.
+///
+/// - Isolation: the first loop, where it is the ``EventLoop/resident``.
+final class ControlPlane {
+    let loop: EventLoop
+    let server: GatewayServer
+    let loopServer: LoopServer
+    private let tls: TLSContext?
+    private var probers: [HealthProber] = []
+    private var listeners: [Listener] = []
+    private var socketPath: String?
+    /// Nil without Redis.
+    private(set) var storedKeys: StoredKeys?
+
+    init(loop: EventLoop, server: GatewayServer, loopServer: LoopServer, tls: TLSContext?) {
+        self.loop = loop
+        self.server = server
+        self.loopServer = loopServer
+        self.tls = tls
+    }
+
+    static func on(_ loop: EventLoop) -> ControlPlane? { loop.resident as? ControlPlane }
+
+    // MARK: Probing
+
+    /// Starts probing `fleet` and stops probing the one before.
+    func use(_ fleet: Fleet, intents: [String: HealthMachine.Intent]) {
+        for prober in probers { prober.stop() }
+        probers = fleet.pools.map { pool in
+            let prober = HealthProber(pool, on: loop, tls: tls, intents: intents) { [weak self] pool, replica, change in
+                self?.changed(replica, in: pool, change)
+            }
+            prober.start()
+            return prober
+        }
+    }
+
+    /// What operators asked for, by replica.
+    var intents: [String: HealthMachine.Intent] {
+        var intents: [String: HealthMachine.Intent] = [:]
+        for pool in server.fleet.withLock({ $0.pools }) {
+            for replica in pool.replicas { intents[replica.name] = replica.snapshot.intent }
+        }
+        return intents
+    }
+
+    func trafficFailed(_ replica: Replica, _ reason: HealthMachine.Reason) {
+        for (prober, pool) in zip(probers, server.fleet.withLock { $0.pools })
+        where replica.index < pool.replicas.count && pool.replicas[replica.index] === replica {
+            prober.trafficFailed(replica, reason)
+        }
+    }
+
+    /// - Returns: the replica, or nil when there is none of that name.
+    func setIntent(_ intent: HealthMachine.Intent, of name: String) -> Replica? {
+        guard probers.contains(where: { $0.setIntent(intent, of: name) }) else { return nil }
+        return server.fleet.withLock { $0.pools }.lazy.flatMap(\.replicas).first { $0.name == name }
+    }
+
+    private func changed(_ replica: Replica, in pool: Pool, _ change: HealthProber.Change) {
+        for worker in server.workers {
+            worker.post { loop in
+                guard let upstreams = LoopServer.on(loop)?.services.upstreams else { return }
+                switch change {
+                case .died: upstreams.replicaDied(replica, in: pool)
+                case .served:
+                    upstreams.sharesChanged(in: pool)
+                    pool.queue.wakeFirst()
+                case .shareChanged: upstreams.sharesChanged(in: pool)
+                }
+            }
+        }
+        switch change {
+        case .died:
+            server.log.events.log(
+                .warning, "replica_down", "Replica \(replica.name) is down.", ["pool": pool.name, "replica": replica.name])
+        case .served:
+            server.log.events.log(
+                .info, "replica_up", "Replica \(replica.name) serves.", ["pool": pool.name, "replica": replica.name])
+        case .shareChanged: break
+        }
+    }
+
+    /// Keys in Redis, from now on.
+    func followKeys(_ redis: LoopRedis?, _ settings: GatewaySettings) {
+        storedKeys = redis.map {
+            StoredKeys(
+                $0.connection, prefix: settings.sessions.prefix, timeout: settings.redis?.timeout ?? .zero,
+                keys: server.shared.authenticator.keys)
+        }
+    }
+
+    // MARK: Admin listeners
+
+    func listen(_ settings: AdminSettings) throws {
+        let api = AdminAPI(control: self)
+        try listen(.unix(settings.socket), api, AdminDoor(isLocal: true, settings: settings))
+        chmod(settings.socket, 0o600)
+        socketPath = settings.socket
+        guard let wanted = settings.address else { return }
+        guard let address = try SocketAddress.resolve(host: wanted.host, port: wanted.port).first else {
+            throw StartProblem("admin.address: \(wanted.host) has no address")
+        }
+        try listen(address, api, AdminDoor(isLocal: false, settings: settings))
+    }
+
+    private func listen(_ address: SocketAddress, _ api: AdminAPI, _ door: AdminDoor) throws {
+        let descriptor = try Listener.open(address, sharesPort: false)
+        let listener = try Listener(on: loop, descriptor: descriptor) { [unowned self] socket in
+            guard let stream = try? Stream.accepted(socket, on: loop, tls: nil) else { return }
+            let connection = ServerConnection(
+                stream, settings: loopServer.services.connectionSettings, memory: loopServer.services.shared.memory)
+            loop.spawn { await AdminConnection(connection, api: api, door: door).serve() }
+        }
+        listeners.append(listener)
+    }
+
+    func stop() {
+        for prober in probers { prober.stop() }
+        storedKeys?.stop()
+        for listener in listeners { listener.close() }
+        listeners = []
+        if let socketPath { unlink(socketPath) }
+    }
+}

@@ -1,0 +1,204 @@
+import Balancing
+import GatewayConfig
+import GatewayCore
+import Glibc
+import HTTPConnections
+import Identity
+import Pipeline
+import Reactor
+import Stores
+import Synchronization
+import Telemetry
+import Upstreams
+
+/// The gateway as a process: starts its loops, listens, and ends as signals ask.
+///
+///     SIGTERM, SIGINT    drain, then exit 0; a second one exits at once
+///     SIGHUP             read the configuration again, open the log files again
+///     SIGUSR1            open the log files again
+package final class GatewayServer: Sendable {
+    package static let version = "0.1.0"
+
+    let settings: Mutex<GatewaySettings>
+    let configFile: String
+    let workers: [Worker]
+    let loads: [LoopLoad]
+    let shared: SharedServices
+    let telemetry: Telemetry
+    let log: LogWriter
+    let fleet: Mutex<Fleet>
+    let listenAddress: String
+    let turns = TurnQueue(waitersMax: 32)
+
+    /// Runs a gateway until it is asked to end. Blocks the calling thread, which must be the process's first.
+    ///
+    /// - Returns: the exit status: 0 after a drain in time, 1 when something was still open.
+    /// - Throws: ``StartProblem``, `SocketError` and what else kept it from starting.
+    package static func run(settings: GatewaySettings, configFile: String) throws -> Int32 {
+        Signals.prepare()
+        let lock = try ListenLock(settings.listen.address)
+        let server = try GatewayServer(settings: settings, configFile: configFile)
+        defer { lock.release() }
+        return try server.runUntilAsked()
+    }
+
+    private init(settings: GatewaySettings, configFile: String) throws {
+        let plain = PlainSettings(settings: settings)
+        try Self.makeStateDirectory(settings.state.directory)
+        self.settings = Mutex(settings)
+        self.configFile = configFile
+        let loopCount = settings.listen.loops > 0 ? settings.listen.loops : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        workers = (0..<loopCount).map { _ in Worker() }
+        loads = (0..<loopCount).map { _ in LoopLoad() }
+        let keys = KeyDirectory(
+            configured: plain.configuredKeys, state: settings.redis == nil ? .loaded : .loading)
+        shared = SharedServices(
+            authenticator: Authenticator(keys: keys, verifier: try plain.verifier()),
+            limiter: RequestLimiter(limits: plain.limits, keysMax: settings.rateLimit.keysMax),
+            memory: BodyMemory(limitBytes: settings.http.bodyMemoryBytes), started: EventLoop.wall())
+        telemetry = Telemetry(
+            shape: plain.telemetryShape, loops: loopCount, build: BuildInfo(version: Self.version, swift: "6.3"),
+            started: EventLoop.wall())
+        log = try LogWriter(
+            access: Self.destination(settings.log.access), loops: loopCount,
+            bytesMaxPerLoop: settings.log.bufferBytes, events: .standardError)
+        telemetry.addSource { [log] page in log.append(to: &page) }
+        fleet = Mutex(try plain.fleet(before: nil))
+        let descriptors = try Self.openListeners(settings, count: loopCount)
+        listenAddress = "\(settings.listen.address.host):\(Listener.port(of: descriptors[0]))"
+        try startLoops(plain, descriptors)
+    }
+
+    // MARK: Starting
+
+    private func startLoops(_ plain: PlainSettings, _ descriptors: [Int32]) throws {
+        let fleet = fleet.withLock { $0 }
+        let settings = plain.settings
+        let serverTLS = try settings.listen.tls.map { tls in
+            try TLSContext.server(
+                certificateFile: tls.certificateFile, keyFile: tls.keyFile, clientAuthorityFile: tls.clientCAFile,
+                minimumIs13: tls.minimumVersion == .tls13)
+        }
+        let needsTLS = fleet.pools.contains { $0.replicas.contains { $0.settings.tlsHost != nil } }
+        let clientTLS = needsTLS ? try TLSContext.client() : nil
+        let connections = plain.connections
+        let pipeline = plain.pipeline
+        let redisAddresses = try LoopRedis.addresses(settings)
+        for (index, worker) in workers.enumerated() {
+            worker.start(name: "weir-loop-\(index)")
+            try worker.call { [self] loop in
+                let metrics = telemetry.metrics(loop: index)
+                let upstreams = LoopUpstreams(
+                    on: loop, loopIndex: index, loopCount: workers.count, fleet: fleet, metrics: metrics,
+                    tls: clientTLS)
+                let services = LoopServices(
+                    loop: loop, shared: shared, upstreams: upstreams,
+                    tokenCacheEntries: settings.identity.tokenCacheEntries, metrics: metrics,
+                    accessLog: log.access(loop: index), settings: pipeline, fleet: fleet,
+                    connectionSettings: connections)
+                var redis: LoopRedis?
+                if settings.redis != nil {
+                    redis = LoopRedis(loop, settings, addresses: redisAddresses, queue: turns)
+                    services.sessions = redis.map { SessionMemory($0.sessions) }
+                }
+                upstreams.onTrafficFailure = { [workers] replica, reason in
+                    workers[0].post { loop in ControlPlane.on(loop)?.trafficFailed(replica, reason) }
+                }
+                let server = LoopServer(
+                    loop: loop, index: index, services: services, loads: loads, workers: workers,
+                    connectionsMax: settings.listen.connectionsMax, tls: serverTLS)
+                if index == 0 {
+                    let control = ControlPlane(loop: loop, server: self, loopServer: server, tls: clientTLS)
+                    loop.resident = control
+                    control.followKeys(redis, settings)
+                    control.use(fleet, intents: [:])
+                    try control.listen(settings.admin)
+                } else {
+                    loop.resident = server
+                }
+            }
+        }
+        // All loops stand before the first connection may come.
+        for (worker, descriptor) in zip(workers, descriptors) {
+            try worker.call { loop in try LoopServer.on(loop)?.listen(descriptor) }
+        }
+        log.start()
+        log.events.log(
+            .info, "started", "weir \(Self.version) listens on \(listenAddress)",
+            ["address": listenAddress, "loops": String(workers.count)])
+    }
+
+    private static func openListeners(_ settings: GatewaySettings, count: Int) throws -> [Int32] {
+        let wanted = settings.listen.address
+        guard var address = try SocketAddress.resolve(host: wanted.host, port: wanted.port).first else {
+            throw StartProblem("listen.address: \(wanted.host) has no address")
+        }
+        var descriptors: [Int32] = []
+        for _ in 0..<count {
+            let descriptor = try Listener.open(
+                address, backlog: Int32(settings.listen.backlog), sharesPort: true)
+            address.port = Listener.port(of: descriptor)
+            descriptors.append(descriptor)
+        }
+        return descriptors
+    }
+
+    private static func makeStateDirectory(_ path: String) throws {
+        var made = ""
+        for part in path.split(separator: "/", omittingEmptySubsequences: false) {
+            made += part + "/"
+            if made != "/", mkdir(made, 0o700) != 0, errno != EEXIST {
+                throw StartProblem("can't make the state directory \(path): \(String(cString: strerror(errno)))")
+            }
+        }
+    }
+
+    static func destination(_ target: LogSettings.Target) -> LogDestination {
+        switch target {
+        case .stdout: .standardOutput
+        case .stderr: .standardError
+        case .off: .off
+        case .file(let path): .file(path)
+        }
+    }
+
+    // MARK: Running
+
+    private func runUntilAsked() throws -> Int32 {
+        while true {
+            switch Signals.wait() {
+            case SIGTERM: return shutDown(grace: settings.withLock { $0.timeouts.shutdownGrace })
+            case SIGINT: return shutDown(grace: .zero)
+            case SIGHUP:
+                log.reopen()
+                if let problem = reload() { log.events.log(.error, "reload_refused", problem) }
+            case SIGUSR1: log.reopen()
+            default: break
+            }
+        }
+    }
+
+    /// Stops accepting after `grace`, lets running requests finish, and ends. A second signal ends at once.
+    private func shutDown(grace: Interval) -> Int32 {
+        shared.isDraining.store(true, ordering: .relaxed)
+        log.events.log(.info, "draining", "Asked to end: running requests finish.")
+        let isForced = Signals.wait(atMost: grace)
+        for worker in workers { worker.post { loop in LoopServer.on(loop)?.drain() } }
+        let deadline = EventLoop.monotonic() + settings.withLock { $0.timeouts.drain }
+        var isHurried = isForced
+        while !isHurried, connectionCount > 0, EventLoop.monotonic() < deadline {
+            isHurried = Signals.wait(atMost: .milliseconds(10))
+        }
+        let left = connectionCount
+        for worker in workers { worker.post { loop in LoopServer.on(loop)?.closeAll() } }
+        _ = try? workers[0].call { loop in ControlPlane.on(loop)?.stop() }
+        log.events.log(left == 0 ? .info : .warning, "stopped", "Ended with \(left) connections open.")
+        log.stop(within: .seconds(2))
+        return left == 0 ? 0 : 1
+    }
+
+    var connectionCount: Int { loads.reduce(0) { $0 + $1.count } }
+    var isReady: Bool {
+        !shared.isDraining.load(ordering: .relaxed) && fleet.withLock { $0.isAnyServing }
+    }
+}

@@ -1,0 +1,111 @@
+import GatewayCore
+import Glibc
+import HTTPConnections
+import Pipeline
+import Reactor
+import Synchronization
+import Telemetry
+import Upstreams
+
+/// How many client connections a loop has; all loops see all counts.
+final class LoopLoad: Sendable {
+    let connections = Atomic<Int>(0)
+    var count: Int { connections.load(ordering: .relaxed) }
+}
+
+/// One loop's public side: its listener, its client connections and the request path that serves them.
+///
+/// - Isolation: its loop, where it is the ``EventLoop/resident``.
+final class LoopServer {
+    let loop: EventLoop
+    let services: LoopServices
+    private let path: RequestPath
+    private var listener: Listener?
+    /// Open client connections, so that draining reaches the idle ones.
+    private var connections: [ObjectIdentifier: ServerConnection] = [:]
+    private let loads: [LoopLoad]
+    private let workers: [Worker]
+    private let index: Int
+    private let connectionsMax: Int
+    var tls: TLSContext?
+
+    init(
+        loop: EventLoop, index: Int, services: LoopServices, loads: [LoopLoad], workers: [Worker], connectionsMax: Int,
+        tls: TLSContext?
+    ) {
+        self.loop = loop
+        self.index = index
+        self.services = services
+        self.loads = loads
+        self.workers = workers
+        self.connectionsMax = connectionsMax
+        self.tls = tls
+        path = RequestPath(services)
+    }
+
+    /// The one on `loop`: its resident, or the control plane's on the first loop.
+    static func on(_ loop: EventLoop) -> LoopServer? {
+        loop.resident as? LoopServer ?? (loop.resident as? ControlPlane)?.loopServer
+    }
+
+    func listen(_ descriptor: Int32) throws(SocketError) {
+        listener = try Listener(on: loop, descriptor: descriptor) { [unowned self] socket in accepted(socket) }
+    }
+
+    func stopListening() {
+        listener?.close()
+        listener = nil
+    }
+
+    /// Idle connections end now, the others after their request.
+    func drain() {
+        stopListening()
+        for connection in connections.values { connection.drain() }
+    }
+
+    /// Ends everything that is still open.
+    func closeAll() {
+        for connection in connections.values { connection.abort() }
+        services.upstreams.closeIdle()
+    }
+
+    var isIdle: Bool { connections.isEmpty }
+
+    // MARK: Accepting
+
+    /// Serves the connection here, or hands it to a loop with clearly fewer: before its first byte is read, it costs
+    /// nothing to move.
+    private func accepted(_ socket: Int32) {
+        let total = loads.reduce(0) { $0 + $1.count }
+        if total >= connectionsMax {
+            close(socket)
+            return
+        }
+        if loads.count > 1, let least = loads.indices.min(by: { loads[$0].count < loads[$1].count }),
+            loads[index].count > loads[least].count + 1 + total / loads.count / 8
+        {
+            loads[least].connections.wrappingAdd(1, ordering: .relaxed)
+            workers[least].post { loop in LoopServer.on(loop)?.serve(socket) }
+            return
+        }
+        loads[index].connections.wrappingAdd(1, ordering: .relaxed)
+        serve(socket)
+    }
+
+    private func serve(_ socket: Int32) {
+        let stream: Stream
+        do throws(SocketError) {
+            stream = try Stream.accepted(socket, on: loop, tls: tls)
+        } catch {
+            loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
+            return
+        }
+        let connection = ServerConnection(stream, settings: services.connectionSettings, memory: services.shared.memory)
+        connections[ObjectIdentifier(connection)] = connection
+        loop.spawn { [self] in
+            await path.serve(connection)
+            connections[ObjectIdentifier(connection)] = nil
+            loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
+        }
+    }
+}

@@ -1,0 +1,184 @@
+import Balancing
+import GatewayConfig
+import GatewayCore
+import Glibc
+import HTTPConnections
+import Identity
+import Limiting
+import Pipeline
+import Reactor
+import Telemetry
+import Upstreams
+import Wire
+
+/// What stops a gateway from starting, or a reload from being used; one sentence for the operator.
+package struct StartProblem: Error, CustomStringConvertible {
+    package let description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// From the configuration to what each part wants: names resolved, files read, nothing left to fail later.
+///
+/// Blocks while names are looked up: never on a loop.
+struct PlainSettings {
+    let settings: GatewaySettings
+
+    // MARK: Connections
+
+    var connections: ConnectionSettings {
+        ConnectionSettings(
+            head: HeadLimits(
+                headBytes: settings.http.headBytes, requestLineBytes: settings.http.requestLineBytes,
+                fields: settings.http.headFields),
+            chunks: chunks, bodyBytesMax: settings.http.bodyBytes, headTimeout: settings.timeouts.head,
+            bodyStall: settings.timeouts.bodyStall, idleTimeout: settings.timeouts.idle,
+            writeStall: settings.timeouts.writeStall)
+    }
+
+    private var chunks: ChunkedDecoder.Limits {
+        ChunkedDecoder.Limits(
+            extensionBytes: settings.http.chunkExtensionBytes, trailerBytes: settings.http.trailerBytes,
+            trailerFields: settings.http.headFields)
+    }
+
+    var pipeline: PipelineSettings {
+        PipelineSettings(
+            requiresCredential: settings.identity.required, totalTimeout: settings.timeouts.total,
+            trustedPeers: settings.http.trustedProxies.map {
+                Pipeline.AddressRange(bytes: $0.bytes, prefixBits: $0.prefixBits)
+            },
+            cors: PipelineSettings.CORS(
+                allowedOrigins: settings.http.cors.allowedOrigins, maxAge: settings.http.cors.maxAge),
+            sessions: settings.redis == nil
+                ? nil
+                : PipelineSettings.Sessions(
+                    refusesWhenUnavailable: settings.sessions.onUnavailable == .refuse,
+                    lockWait: settings.sessions.lockWait, appendTimeout: .milliseconds(250)))
+    }
+
+    var limits: KeyLimits {
+        let rate = settings.rateLimit
+        return KeyLimits(
+            requests: KeyLimits.Rate(rate.requests, per: rate.window),
+            burst: rate.burst.map { KeyLimits.Rate($0.requests, per: $0.window) }, tokens: nil, inFlight: nil)
+    }
+
+    // MARK: Identity
+
+    func verifier() throws -> TokenVerifier {
+        let issuers = try settings.identity.jwt.map { issuer in
+            TrustedIssuer(
+                name: issuer.issuer, issuer: issuer.issuer, audiences: issuer.audiences,
+                keys: try issuer.keys.flatMap { try keys($0) })
+        }
+        let leeway = settings.identity.jwt.map(\.leeway).max() ?? .zero
+        return try TokenVerifier(issuers: issuers, leeway: leeway, tokenBytesMax: 8_192)
+    }
+
+    private func keys(_ key: JWTKeySettings) throws -> [VerificationKey] {
+        let algorithm = key.algorithm.flatMap { SignatureAlgorithm(rawValue: $0.rawValue) }
+        if let file = key.jwksFile {
+            let set = try KeySet(jwks: try Self.read(file), algorithm: algorithm, allowsSecrets: true)
+            return set.keys
+        }
+        guard let algorithm else { throw StartProblem("a key without an algorithm") }
+        if let file = key.publicKeyFile {
+            return [try VerificationKey(id: key.kid, algorithm: algorithm, pem: try Self.read(file))]
+        }
+        return [try VerificationKey(id: key.kid, algorithm: algorithm, secret: key.secret?.bytes ?? [])]
+    }
+
+    var configuredKeys: [APIKeyRecord] {
+        settings.identity.apiKeys.compactMap { key in
+            guard let digest = Identity.SHA256Digest(bytes: key.sha256.bytes.span) else { return nil }
+            return APIKeyRecord(
+                id: key.id, name: key.name, digest: digest, models: key.models.map(Set.init),
+                requestsPerWindow: key.requests, created: WallTime(secondsSinceEpoch: 0))
+        }
+    }
+
+    // MARK: Replicas
+
+    /// - Parameter before: the fleet in force; replicas that stay keep what is known of their health.
+    func fleet(before: Fleet?) throws -> Fleet {
+        var metricsIndex = 0
+        let pools = try settings.pools.enumerated().map { place, pool in
+            let replicas = try pool.replicas.enumerated().map { index, replica in
+                defer { metricsIndex += 1 }
+                let made = Replica(
+                    try self.replica(replica, pool), index: index, metricsIndex: metricsIndex,
+                    breaker: BreakerSettings(
+                        failuresInARow: 5, failuresOf32: 24, shortest: .seconds(1), longest: .seconds(60)))
+                if let known = Self.find(replica.name, in: before), known.settings == made.settings {
+                    made.publish(known.snapshot)
+                }
+                return made
+            }
+            return Pool(poolSettings(pool), index: place, replicas: replicas)
+        }
+        return Fleet(pools: pools)
+    }
+
+    private static func find(_ name: String, in fleet: Fleet?) -> Replica? {
+        fleet?.pools.lazy.flatMap(\.replicas).first { $0.name == name }
+    }
+
+    private func replica(_ replica: GatewayConfig.ReplicaSettings, _ pool: GatewayConfig.PoolSettings) throws
+        -> Upstreams.ReplicaSettings
+    {
+        let url = replica.url
+        guard let address = try SocketAddress.resolve(host: url.host, port: url.port).first else {
+            throw StartProblem("replica \(replica.name): \(url.host) has no address")
+        }
+        let host = url.host.contains(":") ? "[\(url.host)]" : url.host
+        return Upstreams.ReplicaSettings(
+            name: replica.name, address: address, host: "\(host):\(url.port)", tlsHost: url.isTLS ? url.host : nil,
+            pathPrefix: url.prefix, credential: replica.apiKey.map { "Bearer " + String(decoding: $0.bytes, as: UTF8.self) },
+            weight: replica.weight, kind: ReplicaKind(rawValue: replica.kind.rawValue) ?? .generic,
+            maxInFlight: replica.maxInFlight, isBackup: replica.backup, probePath: pool.probe.path(for: replica.kind))
+    }
+
+    private func poolSettings(_ pool: GatewayConfig.PoolSettings) -> Upstreams.PoolSettings {
+        let timeouts = settings.timeouts
+        return Upstreams.PoolSettings(
+            name: pool.name, models: pool.models.map { ServedModel(name: $0.name, upstreamName: $0.upstream) },
+            policy: pool.policy == .roundRobin ? .smoothRoundRobin : .leastInFlight,
+            health: HealthSettings(
+                interval: pool.probe.interval, jitterPercent: Int(pool.probe.jitter * 100), fall: pool.probe.fall,
+                rise: pool.probe.rise, pressingInterval: .milliseconds(250), ramp: pool.probe.ramp,
+                warmsUp: pool.probe.warmUp),
+            probeTimeout: pool.probe.timeout,
+            timeouts: UpstreamTimeouts(
+                connect: timeouts.connect, firstByte: timeouts.firstByte, firstContent: timeouts.firstContent,
+                streamStall: timeouts.streamStall, total: timeouts.total, headHold: timeouts.headHold),
+            attempt: AttemptSettings(sendsMax: pool.retry.replicasMax, waitMax: .seconds(10)),
+            retryPercent: Int(pool.retry.budgetRatio * 100), retriesPerSecond: pool.retry.budgetPerSecond,
+            queueLength: pool.queue.length, queueTimeout: pool.queue.timeout,
+            idleConnectionsMax: pool.idleConnectionsMax, replyHead: connections.head, replyChunks: chunks)
+    }
+
+    var telemetryShape: TelemetryShape {
+        TelemetryShape(
+            pools: settings.pools.map(\.name),
+            replicas: settings.pools.enumerated().flatMap { place, pool in
+                pool.replicas.map { TelemetryShape.Replica($0.name, pool: place) }
+            })
+    }
+
+    // MARK: Files
+
+    /// A small text file.
+    static func read(_ path: String) throws -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw StartProblem("can't read \(path): \(String(cString: strerror(errno)))") }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var block = [UInt8](repeating: 0, count: 16_384)
+        while bytes.count < 1 << 20 {
+            let count = Glibc.read(descriptor, &block, block.count)
+            if count <= 0 { break }
+            bytes.append(contentsOf: block[..<count])
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,83 @@
+import GatewayConfig
+import GatewayCore
+import Glibc
+import Identity
+import Pipeline
+import Reactor
+import Synchronization
+import Telemetry
+import Upstreams
+
+/// Taking a new configuration on while requests run.
+extension GatewayServer {
+    /// Reads the configuration again and applies it whole, or not at all. Called by the process's first thread.
+    ///
+    /// - Returns: why nothing was changed; nil when it was.
+    func reload() -> String? {
+        do {
+            return try workers[0].call { [self] loop in
+                guard let control = ControlPlane.on(loop) else { return "not started" }
+                return reloadOnLoop(control)
+            }
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    /// The same, on the first loop.
+    func reloadOnLoop(_ control: ControlPlane) -> String? {
+        let new: GatewaySettings
+        let plain: PlainSettings
+        let fleet: Fleet
+        let verifier: TokenVerifier
+        do {
+            new = try GatewaySettings.load(file: configFile, environment: Self.environment)
+            let old = settings.withLock { $0 }
+            if new.listen != old.listen || new.admin != old.admin || new.redis != old.redis || new.state != old.state {
+                return "listen, admin, state and redis can't change while running: restart"
+            }
+            plain = PlainSettings(settings: new)
+            fleet = try plain.fleet(before: self.fleet.withLock { $0 })
+            verifier = try plain.verifier()
+        } catch {
+            return "\(error)"
+        }
+        let intents = control.intents
+        settings.withLock { $0 = new }
+        self.fleet.withLock { $0 = fleet }
+        shared.authenticator.replaceVerifier(verifier)
+        shared.authenticator.keys.replaceConfigured(plain.configuredKeys)
+        shared.limiter.change(to: plain.limits)
+        telemetry.reshape(to: plain.telemetryShape)
+        let pipeline = plain.pipeline
+        let connections = plain.connections
+        for (index, worker) in workers.enumerated() {
+            worker.post { [self] loop in
+                guard let services = LoopServer.on(loop)?.services else { return }
+                services.metrics = telemetry.metrics(loop: index)
+                services.upstreams.metrics = services.metrics
+                services.upstreams.use(fleet)
+                services.fleet = fleet
+                services.settings = pipeline
+                services.connectionSettings = connections
+            }
+        }
+        control.use(fleet, intents: intents)
+        log.events.log(.info, "reloaded", "The configuration was read again.")
+        return nil
+    }
+
+    /// The process's environment.
+    static var environment: [String: String] {
+        var variables: [String: String] = [:]
+        var next = environ
+        while let entry = next.pointee {
+            let text = String(cString: entry)
+            if let equals = text.firstIndex(of: "=") {
+                variables[String(text[..<equals])] = String(text[text.index(after: equals)...])
+            }
+            next += 1
+        }
+        return variables
+    }
+}

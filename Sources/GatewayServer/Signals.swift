@@ -1,0 +1,38 @@
+import GatewayCore
+import Glibc
+
+/// Signals as things to wait for: blocked in all threads, taken by the first one.
+enum Signals {
+    private static func handled() -> sigset_t {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1] { sigaddset(&set, signal) }
+        return set
+    }
+
+    /// Call before any thread is started.
+    static func prepare() {
+        var set = handled()
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+        signal(SIGPIPE, SIG_IGN)
+    }
+
+    /// The next signal.
+    static func wait() -> Int32 {
+        var set = handled()
+        var signal: Int32 = 0
+        while sigwait(&set, &signal) != 0 {}
+        return signal
+    }
+
+    /// Waits for `interval`. - Returns: whether a signal to end came meanwhile.
+    static func wait(atMost interval: Interval) -> Bool {
+        var set = sigset_t()
+        sigemptyset(&set)
+        sigaddset(&set, SIGTERM)
+        sigaddset(&set, SIGINT)
+        var time = timespec(
+            tv_sec: Int(interval.nanoseconds / 1_000_000_000), tv_nsec: Int(interval.nanoseconds % 1_000_000_000))
+        return sigtimedwait(&set, nil, &time) > 0
+    }
+}

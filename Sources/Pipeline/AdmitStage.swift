@@ -1,0 +1,52 @@
+import GatewayCore
+import HTTPConnections
+import Limiting
+import Reactor
+import Telemetry
+import Upstreams
+import Wire
+
+/// A request that has paid for itself. Only ``AdmitStage`` can make one.
+package struct AdmittedRequest {
+    let exchange: Exchange
+    let principal: Principal
+    let request: ChatRequest
+
+    fileprivate init(exchange: Exchange, principal: Principal, request: ChatRequest) {
+        self.exchange = exchange
+        self.principal = principal
+        self.request = request
+    }
+}
+
+/// Spends from the caller's budget before any replica is touched.
+///
+/// - In: ``AuthorizedRequest``, because the estimate needs the body's size and `max_tokens`.
+/// - Out: ``AdmittedRequest``; what was reserved is in the exchange, for `settle`.
+/// - Throws: `.rateLimited` (429) when a window or the slots are spent; nothing was spent then.
+/// - Isolation: the request's loop; the slot's lock is held for the arithmetic only.
+struct AdmitStage {
+    let services: LoopServices
+
+    func run(_ authorized: AuthorizedRequest) throws(GatewayError) -> AdmittedRequest {
+        let exchange = authorized.exchange
+        let estimate = exchange.connection.bodyRange.count / 4 + (authorized.request.maxTokensInForce ?? 0)
+        while true {
+            guard let slot = exchange.slot else { throw .internalError }
+            switch slot.reserve(tokens: estimate, now: services.loop.now) {
+            case .reserved(let reservation, let standing):
+                exchange.reservation = reservation
+                exchange.standing = standing
+                services.metrics.limiterAllowed()
+                return AdmittedRequest(
+                    exchange: exchange, principal: authorized.principal, request: authorized.request)
+            case .refused(let kind, let retryAfter, let standing):
+                exchange.standing = standing
+                services.metrics.limiterRejected(kind)
+                throw .rateLimited(kind, retryAfter: retryAfter)
+            case .retired:
+                exchange.slot = services.shared.limiter.slot(for: authorized.principal, now: services.loop.now)
+            }
+        }
+    }
+}

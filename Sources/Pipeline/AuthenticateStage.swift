@@ -1,0 +1,78 @@
+import GatewayCore
+import HTTPConnections
+import Identity
+import Reactor
+import Telemetry
+import Wire
+
+/// A request whose caller is known.
+package struct AuthenticatedRequest {
+    let exchange: Exchange
+    let principal: Principal
+
+    fileprivate init(exchange: Exchange, principal: Principal) {
+        self.exchange = exchange
+        self.principal = principal
+    }
+
+    /// The request, if it asks for inference.
+    var inference: AuthenticatedInference? {
+        guard case .inference(let kind) = exchange.endpoint else { return nil }
+        return AuthenticatedInference(exchange: exchange, principal: principal, kind: kind)
+    }
+}
+
+/// A request for inference whose caller is known; its body is not read yet.
+package struct AuthenticatedInference {
+    let exchange: Exchange
+    let principal: Principal
+    let kind: ChatRequest.Kind
+
+    fileprivate init(exchange: Exchange, principal: Principal, kind: ChatRequest.Kind) {
+        self.exchange = exchange
+        self.principal = principal
+        self.kind = kind
+    }
+}
+
+/// Finds out who is asking, before the body is read.
+///
+/// - In: ``IncomingRequest``. Out: ``AuthenticatedRequest``.
+/// - Throws: `.invalidAPIKey` (401) for every reason alike; `.keysUnavailable` (503) while keys can't be known.
+/// - Cost: a table access for a credential seen lately, which leads to the caller's limits as well; otherwise what its
+///   signature costs (docs/identity.md).
+struct AuthenticateStage {
+    let services: LoopServices
+
+    func run(_ request: IncomingRequest) throws(GatewayError) -> AuthenticatedRequest {
+        let exchange = request.exchange
+        let field = exchange.connection.head.first(.authorization)
+        guard let field else {
+            if services.settings.requiresCredential { throw .invalidAPIKey(.missing) }
+            return use(Self.anonymous, nil, exchange)
+        }
+        let generation = services.shared.authenticator.generation
+        let now = exchange.connection.loop.wallNow
+        return try exchange.connection.withRequest { bytes throws(GatewayError) in
+            let value = bytes.extracting(field)
+            if let entry = services.tokens.lookup(value, now: now, generation: generation) {
+                services.metrics.tokenCache(hit: true)
+                return use(entry.principal, entry.attachment, exchange)
+            }
+            services.metrics.tokenCache(hit: false)
+            let principal = try services.shared.authenticator.authenticate(value, now: now)
+            let slot = services.shared.limiter.slot(for: principal, now: services.loop.now)
+            services.tokens.insert(value, principal: principal, attachment: slot, generation: generation)
+            return use(principal, slot, exchange)
+        }
+    }
+
+    private func use(_ principal: Principal, _ slot: LimiterSlot?, _ exchange: Exchange) -> AuthenticatedRequest {
+        exchange.principal = principal
+        exchange.slot = slot ?? services.shared.limiter.slot(for: principal, now: services.loop.now)
+        return AuthenticatedRequest(exchange: exchange, principal: principal)
+    }
+
+    /// Everybody without a credential, where none is required.
+    private static let anonymous = Principal(kind: .anonymous, id: "anonymous")
+}

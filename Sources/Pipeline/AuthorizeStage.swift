@@ -1,0 +1,77 @@
+import GatewayCore
+import HTTPConnections
+import Upstreams
+import Wire
+
+/// A request for a model that exists and that its caller may use.
+package struct AuthorizedRequest {
+    let exchange: Exchange
+    let principal: Principal
+    let request: ChatRequest
+
+    fileprivate init(exchange: Exchange, principal: Principal, request: ChatRequest) {
+        self.exchange = exchange
+        self.principal = principal
+        self.request = request
+    }
+}
+
+/// Finds the model's pool and whether the caller may use it.
+///
+/// - In: ``ReadRequest``. Out: ``AuthorizedRequest``; the pool is in the call.
+/// - Throws: `.modelNotFound` (404), `.modelNotAllowed` (403).
+struct AuthorizeStage {
+    let services: LoopServices
+
+    func run(_ read: ReadRequest) throws(GatewayError) -> AuthorizedRequest {
+        let exchange = read.exchange
+        guard let request = exchange.call.request else { throw .internalError }
+        let connection = exchange.connection
+        let name = connection.withRequest { request.modelName(in: $0.extracting(connection.bodyRange)) }
+        guard let found = services.fleet.find(model: name) else { throw .modelNotFound(model: String(name.prefix(128))) }
+        guard read.principal.mayUse(model: name) else { throw .modelNotAllowed(model: name) }
+        exchange.model = found.model
+        exchange.call.pool = found.pool
+        exchange.call.modelName = name
+        return AuthorizedRequest(exchange: exchange, principal: read.principal, request: request)
+    }
+
+    /// `/v1/models` and `/v1/models/{id}`: what the caller may use.
+    func models(_ request: AuthenticatedRequest) throws(GatewayError) -> LocalAnswer {
+        let visible = services.fleet.models.filter { request.principal.mayUse(model: $0.name) }
+        guard case .model(let range) = request.exchange.endpoint else { return .models(visible.map(listed)) }
+        let name = request.exchange.connection.withRequest { $0.extracting(range).text }
+        let plain = Self.percentDecoded(name)
+        guard let model = visible.first(where: { $0.name == plain }) else {
+            throw .modelNotFound(model: String(plain.prefix(128)))
+        }
+        return .model(listed(model))
+    }
+
+    private func listed(_ model: ServedModel) -> ListedModel {
+        ListedModel(id: model.name, created: services.shared.started, owner: "weir")
+    }
+
+    /// Clients escape the slash of names such as `Qwen/Qwen3-0.6B`, or don't.
+    private static func percentDecoded(_ text: String) -> String {
+        guard text.utf8.contains(UInt8(ascii: "%")) else { return text }
+        var bytes: [UInt8] = []
+        var rest = Array(text.utf8)[...]
+        while let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "%"), let high = hex(rest.first), let low = hex(rest.dropFirst().first) {
+                bytes.append(high << 4 | low)
+                rest = rest.dropFirst(2)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    private static func hex(_ digit: UInt8?) -> UInt8? {
+        guard let digit else { return nil }
+        if digit &- 0x30 < 10 { return digit - 0x30 }
+        let lower = digit | 0x20
+        return lower &- 0x61 < 6 ? lower - 0x57 : nil
+    }
+}

@@ -1,0 +1,203 @@
+import GatewayCore
+import HTTPConnections
+import Limiting
+import Reactor
+import Upstreams
+import Wire
+
+/// Heads and bodies of what the client gets.
+extension Exchange: ReplyDelegate {
+    package var usesChunks: Bool { connection.head.minorVersion == 1 }
+
+    /// HTTP/1.0 can't tell a broken stream from a whole one, except by a reset.
+    var mustReset: Bool { didBreakStream && !usesChunks }
+
+    package func appendStreamHead(to writer: inout ByteWriter) {
+        status = 200
+        if !usesChunks { connection.closesAfterReply = true }
+        writer.appendStatusLine(200)
+        writer.append("content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n")
+        writer.append("x-accel-buffering: no\r\n")
+        if usesChunks { writer.append("transfer-encoding: chunked\r\n") }
+        appendCommonFields(to: &writer)
+        writer.appendHeadEnd()
+    }
+
+    /// Sends a reply of `body`, or only its head to HEAD.
+    func reply(_ status: Int, contentType: StaticString, extra: (inout ByteWriter) -> Void = { _ in }, body: Span<UInt8>) {
+        services.reply.removeAll()
+        appendHead(status, contentType: contentType, length: body.count, extra: extra)
+        if connection.head.method != .head { services.reply.append(body) }
+        services.reply.withUnsafeBytes { connection.send($0) }
+    }
+
+    private func appendHead(
+        _ status: Int, contentType: StaticString, length: Int, extra: (inout ByteWriter) -> Void
+    ) {
+        self.status = status
+        services.reply.appendStatusLine(status)
+        if status != 204 {
+            services.reply.append("content-type: ")
+            services.reply.append(contentType)
+            services.reply.append("\r\ncontent-length: ")
+            services.reply.append(decimal: length)
+            services.reply.appendLineEnd()
+        }
+        appendCommonFields(to: &services.reply)
+        extra(&services.reply)
+        services.reply.appendHeadEnd()
+    }
+
+    /// Sends an error as OpenAI's object, with what tells a client when to come back.
+    func reply(_ error: GatewayError) {
+        let answer = error.answer
+        var body = ByteWriter(capacity: 256)
+        body.append(openAIError: answer)
+        reply(answer.status, contentType: "application/json", extra: { writer in
+            if let wait = answer.retryAfter { Self.append(retryAfter: wait, to: &writer) }
+            if answer.shouldNotRetry { writer.append("x-should-retry: false\r\n") }
+            switch error {
+            case .invalidAPIKey(.expired):
+                writer.append("www-authenticate: Bearer error=\"invalid_token\", error_description=\"expired\"\r\n")
+            case .invalidAPIKey: writer.append("www-authenticate: Bearer\r\n")
+            case .methodNotAllowed(let allowed): writer.appendField("allow", allowed)
+            default: break
+            }
+        }, body: body.bytes)
+    }
+
+    /// Sends a replica's refusal in OpenAI's form.
+    func reply(refused status: Int, body: [UInt8], retryAfter: Interval?) {
+        let status = (400...599).contains(status) ? status : 502
+        let error = UpstreamError.normalise(status: status, body: body.span)
+        var text = ByteWriter(capacity: 256)
+        text.append(openAIError: error)
+        // A replica that refuses us is our misconfiguration, not the client's.
+        let shown = status == 401 || status == 403 ? 502 : status
+        reply(shown, contentType: "application/json", extra: { writer in
+            if let retryAfter { Self.append(retryAfter: retryAfter, to: &writer) }
+        }, body: text.bytes)
+    }
+
+    private static func append(retryAfter wait: Interval, to writer: inout ByteWriter) {
+        writer.appendField("retry-after", decimal: Int(wait.secondsRoundedUp))
+        writer.appendField("retry-after-ms", decimal: Int(wait.millisecondsRoundedUp))
+    }
+
+    // MARK: Fields of every reply
+
+    private func appendCommonFields(to writer: inout ByteWriter) {
+        services.date.append(to: &writer, now: connection.loop.wallNow)
+        writer.append("x-request-id: ")
+        requestID.withBytes { writer.append($0) }
+        writer.appendLineEnd()
+        if let standing {
+            Self.append(standing.requests, "requests", to: &writer)
+            Self.append(standing.tokens, "tokens", to: &writer)
+        }
+        if let replica = call.replica {
+            writer.append("x-weir-replica: ")
+            writer.append(replica.name)
+            writer.append("\r\nx-weir-attempts: ")
+            writer.append(decimal: call.sends)
+            writer.append("\r\nx-weir-overhead-ms: ")
+            writer.append(milliseconds: call.sentAt - arrivedAt)
+            writer.appendLineEnd()
+        }
+        if let sessionID {
+            writer.append("x-session-id: ")
+            writer.append(sessionID)
+            writer.appendLineEnd()
+            if session?.startedAnew == true { writer.append("x-session-started-anew: true\r\n") }
+        }
+        if let sessionDegraded { writer.appendField("x-session-degraded", sessionDegraded) }
+        appendCORS(to: &writer)
+        if connection.announcesClose {
+            writer.append("connection: close\r\n")
+            connection.closesAfterReply = true
+        } else if connection.head.minorVersion == 0 {
+            writer.append("connection: keep-alive\r\n")
+        }
+    }
+
+    private static func append(_ standing: SlidingWindow.Standing?, _ what: StaticString, to writer: inout ByteWriter) {
+        guard let standing else { return }
+        writer.append("x-ratelimit-limit-")
+        writer.append(what)
+        writer.append(": ")
+        writer.append(decimal: standing.limit)
+        writer.append("\r\nx-ratelimit-remaining-")
+        writer.append(what)
+        writer.append(": ")
+        writer.append(decimal: standing.remaining)
+        writer.append("\r\nx-ratelimit-reset-")
+        writer.append(what)
+        writer.append(": ")
+        writer.append(goDuration: standing.reset)
+        writer.appendLineEnd()
+    }
+
+    // MARK: CORS
+
+    private func appendCORS(to writer: inout ByteWriter) {
+        let cors = services.settings.cors
+        guard !cors.allowedOrigins.isEmpty, let range = connection.head.first(.origin) else { return }
+        connection.withRequest { bytes in
+            let origin = bytes.extracting(range)
+            let allowsAll = cors.allowedOrigins.contains("*")
+            guard allowsAll || cors.allowedOrigins.contains(origin.text) else { return }
+            writer.append("access-control-allow-origin: ")
+            if allowsAll { writer.append("*") } else { writer.append(origin) }
+            writer.append("\r\nvary: origin\r\naccess-control-expose-headers: x-request-id, retry-after, retry-after-ms, ")
+            writer.append("x-session-id, x-session-degraded, x-weir-replica, x-weir-attempts\r\n")
+        }
+    }
+
+    /// Answers `OPTIONS`: a browser's preflight, or anybody's question what is allowed.
+    func replyPreflight() {
+        let isPreflight = connection.head.first(.accessControlRequestMethod) != nil
+        reply(204, contentType: "", extra: { writer in
+            writer.append("allow: GET, HEAD, POST, OPTIONS\r\n")
+            guard isPreflight, !services.settings.cors.allowedOrigins.isEmpty else { return }
+            writer.append("access-control-allow-methods: GET, HEAD, POST, OPTIONS\r\n")
+            writer.append("access-control-allow-headers: authorization, content-type, x-request-id, x-session-id, ")
+            writer.append("idempotency-key, openai-organization, openai-project, x-stainless-arch, x-stainless-async, ")
+            writer.append("x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count, ")
+            writer.append("x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout\r\n")
+            writer.appendField("access-control-max-age", decimal: Int(services.settings.cors.maxAge.secondsRoundedUp))
+        }, body: ByteWriter().bytes)
+    }
+}
+
+extension ByteWriter {
+    /// Milliseconds with three decimals.
+    mutating func append(milliseconds interval: Interval) {
+        let microseconds = max(0, interval.nanoseconds / 1_000)
+        append(decimal: Int(microseconds / 1_000))
+        append(UInt8(ascii: "."))
+        let rest = Int(microseconds % 1_000)
+        append(UInt8(truncatingIfNeeded: 0x30 + rest / 100))
+        append(UInt8(truncatingIfNeeded: 0x30 + rest / 10 % 10))
+        append(UInt8(truncatingIfNeeded: 0x30 + rest % 10))
+    }
+
+    /// As Go prints durations, and OpenAI its rate-limit resets: `120ms`, `1s`, `6m0s`; rounded up.
+    mutating func append(goDuration interval: Interval) {
+        let milliseconds = interval.millisecondsRoundedUp
+        if milliseconds < 1_000 {
+            append(decimal: Int(milliseconds))
+            return append("ms")
+        }
+        let seconds = interval.secondsRoundedUp
+        if seconds >= 3_600 {
+            append(decimal: Int(seconds / 3_600))
+            append("h")
+        }
+        if seconds >= 60 {
+            append(decimal: Int(seconds % 3_600 / 60))
+            append("m")
+        }
+        append(decimal: Int(seconds % 60))
+        append("s")
+    }
+}

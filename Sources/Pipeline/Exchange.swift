@@ -1,0 +1,132 @@
+import GatewayCore
+import HTTPConnections
+import Identity
+import Limiting
+import Reactor
+import Telemetry
+import Upstreams
+import Wire
+
+/// One request and what becomes of it: what the stages hand to each other, and what `settle` needs at the end.
+///
+/// One for each client connection, used again for every request on it.
+/// - Isolation: its loop.
+package final class Exchange {
+    package let connection: ServerConnection
+    package let services: LoopServices
+    let call: UpstreamCall
+    /// The peer, for the log and for `X-Forwarded-For`.
+    let peer: SocketAddress?
+    let peerText: String
+    let isPeerTrusted: Bool
+
+    // The current request.
+    var endpoint = Endpoint.unknown
+    /// 32 hexadecimal digits, or what the client chose.
+    var requestID = ByteWriter(capacity: 64)
+    var arrivedAt = Moment.zero
+    var arrivedWall = WallTime(secondsSinceEpoch: 0)
+    var clientText = ""
+    var principal: Principal?
+    var slot: LimiterSlot?
+    var reservation: KeyBudget.Reservation?
+    var standing: KeyBudget.Standing?
+    var model: ServedModel?
+    var session: OpenSession?
+    /// The session that the request names, whether it could be opened or not.
+    var sessionID: String?
+    /// A word for the `X-Session-Degraded` header: history was not read, or the turn was not stored.
+    var sessionDegraded: StaticString?
+    /// A stream ended with an error event.
+    var didBreakStream = false
+    /// What was sent: 0 until then.
+    var status = 0
+
+    package init(_ connection: ServerConnection, services: LoopServices) {
+        self.connection = connection
+        self.services = services
+        call = UpstreamCall(client: connection, buffers: services.upstreams.buffers)
+        peer = connection.stream.peer
+        peerText = peer?.host ?? "unknown"
+        isPeerTrusted = peer.map { peer in services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
+        call.delegate = self
+    }
+
+    /// Ready for the request whose head the connection has just received.
+    func begin() {
+        call.reset()
+        endpoint = connection.withRequest { Endpoint(path: connection.head.path, in: $0) }
+        arrivedAt = connection.loop.now
+        arrivedWall = connection.loop.wallNow
+        principal = nil
+        slot = nil
+        reservation = nil
+        standing = nil
+        model = nil
+        session = nil
+        sessionID = nil
+        sessionDegraded = nil
+        status = 0
+        didBreakStream = false
+        chooseRequestID()
+        clientText = isPeerTrusted ? forwardedClient() ?? peerText : peerText
+    }
+
+    /// Ready for bytes that never became a request.
+    func beginMalformed() {
+        call.reset()
+        endpoint = .unknown
+        arrivedAt = connection.loop.now
+        arrivedWall = connection.loop.wallNow
+        principal = nil
+        slot = nil
+        reservation = nil
+        standing = nil
+        model = nil
+        session = nil
+        sessionID = nil
+        sessionDegraded = nil
+        status = 0
+        didBreakStream = false
+        generateRequestID()
+        clientText = peerText
+    }
+
+    private func chooseRequestID() {
+        if let chosen = connection.head.first(.xRequestID), chosen.count <= 128 {
+            let isSane = connection.withRequest { bytes -> Bool in
+                let text = bytes.extracting(chosen)
+                for index in 0..<text.count where !Self.isIDByte(text[index]) { return false }
+                guard text.count > 0 else { return false }
+                requestID.removeAll()
+                requestID.append(text)
+                return true
+            }
+            if isSane { return }
+        }
+        generateRequestID()
+    }
+
+    private func generateRequestID() {
+        requestID.removeAll()
+        requestID.append(hex: services.nextID(), digits: 16)
+        requestID.append(hex: services.nextID(), digits: 16)
+    }
+
+    /// Letters, digits and `._-`: what a request id or a session id may have.
+    static func isIDByte(_ byte: UInt8) -> Bool {
+        byte &- 0x30 < 10 || (byte | 0x20) &- 0x61 < 26 || byte == 0x2D || byte == 0x2E || byte == 0x5F
+    }
+
+    /// The client that a trusted peer names: the last address in `X-Forwarded-For` that is not trusted itself.
+    private func forwardedClient() -> String? {
+        guard let field = connection.head.first(.xForwardedFor) else { return nil }
+        let text = connection.withRequest { $0.extracting(field).text }
+        for part in text.split(separator: ",").reversed() {
+            let literal = part.drop { $0 == " " || $0 == "\t" }.prefix { $0 != " " && $0 != "\t" }
+            guard let address = SocketAddress(literal: String(literal)) else { return nil }
+            if !services.settings.trustedPeers.contains(where: { $0.contains(address) }) { return String(literal) }
+        }
+        return nil
+    }
+}

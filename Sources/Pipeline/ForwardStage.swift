@@ -1,0 +1,71 @@
+import GatewayCore
+import HTTPConnections
+import Reactor
+import Upstreams
+import Wire
+
+/// Sends the request to a replica, and to others while nothing has been answered.
+///
+/// - In: ``RecalledRequest``. Out: ``Served``: a whole reply that is not sent yet, or a stream that is but for its end.
+/// - Throws: what `Attempt` gave up with (429, 502, 503, 504), `.clientGone`.
+struct ForwardStage {
+    let services: LoopServices
+
+    func run(_ recalled: RecalledRequest) async throws(GatewayError) -> Served {
+        let exchange = recalled.exchange
+        let call = exchange.call
+        guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
+        call.path = Endpoint.upstreamPath(kind)
+        call.deadline = exchange.arrivedAt + services.settings.totalTimeout
+        call.edits.forcesUsage = recalled.request.isStream && kind != .embedding
+        call.edits.removesSessionID = recalled.request.has(.sessionID)
+        if let name = exchange.model?.upstreamName { call.edits.model = BodyEdits.quoted(name) }
+        if let session = exchange.session {
+            call.keepsText = true
+            call.holdsEnd = true
+            call.edits.messages = session.edit
+        }
+        appendFields(exchange)
+        switch try await services.upstreams.forward(call) {
+        case .whole(let reply): return .whole(reply)
+        case .streamed: return .streamed
+        case .refused(let status, let body, let retryAfter):
+            return .refused(status: status, body: body, retryAfter: retryAfter)
+        }
+    }
+
+    /// What of the client's head a replica gets: nothing that is meant for us, for this connection, or secret.
+    private func appendFields(_ exchange: Exchange) {
+        let connection = exchange.connection
+        let call = exchange.call
+        connection.withRequest { bytes in
+            for field in connection.head.fields where !Self.isWithheld(field, bytes) {
+                call.forwardedFields.appendField(field, of: bytes)
+            }
+            call.forwardedFields.append("x-forwarded-for: ")
+            if exchange.isPeerTrusted, let before = connection.head.first(.xForwardedFor) {
+                call.forwardedFields.append(bytes.extracting(before))
+                call.forwardedFields.append(", ")
+            }
+        }
+        call.forwardedFields.append(exchange.peerText)
+        call.forwardedFields.append("\r\nx-request-id: ")
+        exchange.requestID.withBytes { call.forwardedFields.append($0) }
+        call.forwardedFields.appendLineEnd()
+    }
+
+    private static func isWithheld(_ field: HTTPField, _ bytes: Span<UInt8>) -> Bool {
+        if field.isNamedByConnection || field.id.isHopByHop { return true }
+        switch field.id {
+        case .host, .expect, .contentLength, .contentType, .contentEncoding, .acceptEncoding, .authorization, .cookie,
+            .origin, .accessControlRequestMethod, .accessControlRequestHeaders, .xForwardedFor, .xForwardedProto,
+            .xForwardedHost, .xForwardedPort, .xRealIP, .forwarded, .via, .xRequestID, .xSessionID, .xSessionDegraded,
+            .idempotencyKey, .xRateLimit, .xWeir:
+            return true
+        case .other:
+            let name = bytes.extracting(field.name)
+            return name.equalsIgnoringCase("x-api-key") || name.equalsIgnoringCase("api-key")
+        default: return false
+        }
+    }
+}

@@ -1,0 +1,74 @@
+import GatewayCore
+import HTTPConnections
+import Identity
+import Reactor
+import Synchronization
+import Telemetry
+import Upstreams
+import Wire
+
+/// What the whole process shares on the request path: few things, each behind its own lock or atomic.
+package final class SharedServices: Sendable {
+    package let authenticator: Authenticator
+    package let limiter: RequestLimiter
+    package let memory: BodyMemory
+    /// SIGTERM came: not ready, and connections end after their request.
+    package let isDraining = Atomic<Bool>(false)
+    package let started: WallTime
+
+    package init(authenticator: Authenticator, limiter: RequestLimiter, memory: BodyMemory, started: WallTime) {
+        self.authenticator = authenticator
+        self.limiter = limiter
+        self.memory = memory
+        self.started = started
+    }
+}
+
+/// What the request path uses on one loop.
+///
+/// - Isolation: its loop.
+package final class LoopServices {
+    package let loop: EventLoop
+    package let shared: SharedServices
+    package let upstreams: LoopUpstreams
+    package let tokens: TokenCache<LimiterSlot>
+    package var metrics: LoopMetrics
+    package let accessLog: LineBuffer?
+    /// Replaced as a whole on reload, together with the fleet.
+    package var settings: PipelineSettings
+    package var fleet: Fleet
+    package var connectionSettings: ConnectionSettings
+    package var sessions: SessionMemory?
+    var date = HTTPDate()
+    /// Where replies are built: nothing in it outlives a suspension.
+    var reply = ByteWriter(capacity: 16_384)
+    private var random: UInt64
+
+    package init(
+        loop: EventLoop, shared: SharedServices, upstreams: LoopUpstreams, tokenCacheEntries: Int,
+        metrics: LoopMetrics, accessLog: LineBuffer?, settings: PipelineSettings, fleet: Fleet,
+        connectionSettings: ConnectionSettings
+    ) {
+        self.loop = loop
+        self.shared = shared
+        self.upstreams = upstreams
+        tokens = TokenCache(capacity: max(1, tokenCacheEntries), credentialBytesMax: 8_192)
+        self.metrics = metrics
+        self.accessLog = accessLog
+        self.settings = settings
+        self.fleet = fleet
+        self.connectionSettings = connectionSettings
+        random = UInt64.random(in: .min ... .max)
+    }
+
+    var isDraining: Bool { shared.isDraining.load(ordering: .relaxed) }
+
+    /// A request id's 64 bits: unique, not secret.
+    func nextID() -> UInt64 {
+        random &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = random
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}

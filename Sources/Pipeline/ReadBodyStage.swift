@@ -1,0 +1,59 @@
+import GatewayCore
+import HTTPConnections
+import Upstreams
+import Wire
+
+/// A request whose body was read and checked.
+package struct ReadRequest {
+    let exchange: Exchange
+    let principal: Principal
+
+    fileprivate init(exchange: Exchange, principal: Principal) {
+        self.exchange = exchange
+        self.principal = principal
+    }
+}
+
+/// Reads the body, whole, and what the gateway needs of it in one pass.
+///
+/// - In: ``AuthenticatedInference``. Out: ``ReadRequest``; the facts are in the call.
+/// - Throws: `.unsupportedMediaType` (415), `.bodyTooLarge` (413), `.bodyMemoryExhausted` (503), `.bodyTimeout` (408),
+///   `.invalidRequest` (400), `.malformedRequest` (400).
+struct ReadBodyStage {
+    func run(_ request: AuthenticatedInference) async throws(GatewayError) -> ReadRequest {
+        let exchange = request.exchange
+        let connection = exchange.connection
+        try checkType(connection)
+        try await connection.receiveBody()
+        let range = connection.bodyRange
+        let read = try connection.withRequest { bytes throws(GatewayError) in
+            do throws(BodyProblem) {
+                return try ChatRequest.read(bytes.extracting(range), kind: request.kind)
+            } catch {
+                throw error.error
+            }
+        }
+        exchange.call.request = read
+        return ReadRequest(exchange: exchange, principal: request.principal)
+    }
+
+    private func checkType(_ connection: ServerConnection) throws(GatewayError) {
+        let head = connection.head
+        if let encoding = head.first(.contentEncoding),
+            !connection.withRequest({ $0.extracting(encoding).equalsIgnoringCase("identity") })
+        {
+            throw .unsupportedMediaType(message: "A request body must not have a Content-Encoding.")
+        }
+        guard head.framing != .none else {
+            throw .invalidRequest(message: "The request has no body; a JSON object is expected.", param: nil)
+        }
+        guard let type = head.first(.contentType) else { return }
+        let isJSON = connection.withRequest { bytes -> Bool in
+            let text = bytes.extracting(type)
+            var end = 0
+            while end < text.count, text[end] != UInt8(ascii: ";"), text[end] != UInt8(ascii: " ") { end += 1 }
+            return text.extracting(0..<end).equalsIgnoringCase("application/json")
+        }
+        if !isJSON { throw .unsupportedMediaType(message: "The Content-Type must be application/json.") }
+    }
+}

@@ -1,0 +1,85 @@
+import GatewayCore
+import HTTPConnections
+import Reactor
+import Stores
+import Upstreams
+import Wire
+
+/// A request that knows what was said before, if it names a session.
+package struct RecalledRequest {
+    let exchange: Exchange
+    let request: ChatRequest
+
+    fileprivate init(exchange: Exchange, request: ChatRequest) {
+        self.exchange = exchange
+        self.request = request
+    }
+}
+
+/// Reads the history of the session that the request names. Without a name there is no session and no Redis call.
+///
+/// - In: ``AdmittedRequest``. Out: ``RecalledRequest``; the session is in the exchange.
+/// - Throws: `.invalidRequest` (400) for a bad id, `.sessionNotFound` (404) for another owner's, `.sessionBusy` (409),
+///   `.sessionsUnavailable` (503) where the configuration asks for that; otherwise the answer is marked as degraded.
+/// - Cost: one round trip to Redis.
+struct RecallStage {
+    let services: LoopServices
+
+    enum Recalled {
+        case request(RecalledRequest)
+        /// The client repeats a turn that is finished: this is what was answered.
+        case replay([UInt8])
+    }
+
+    func run(_ admitted: AdmittedRequest) async throws(GatewayError) -> Recalled {
+        let exchange = admitted.exchange
+        let recalled = RecalledRequest(exchange: exchange, request: admitted.request)
+        guard admitted.request.kind == .chat, let id = try sessionID(exchange, admitted.request) else {
+            return .request(recalled)
+        }
+        exchange.sessionID = id.text
+        guard let memory = services.sessions, let settings = services.settings.sessions else {
+            exchange.sessionDegraded = "no-store"
+            return .request(recalled)
+        }
+        do throws(SessionProblem) {
+            let waitUntil = services.loop.now + settings.lockWait
+            switch try await memory.open(
+                id, owner: admitted.principal.id, exchange, admitted.request, waitUntil: waitUntil)
+            {
+            case .opened(let session): exchange.session = session
+            case .replay(let reply): return .replay(reply)
+            }
+        } catch {
+            switch error {
+            case .notFound: throw .sessionNotFound
+            case .busy: throw .sessionBusy
+            case .unavailable:
+                if settings.refusesWhenUnavailable { throw .sessionsUnavailable }
+                exchange.sessionDegraded = "unavailable"
+            }
+        }
+        return .request(recalled)
+    }
+
+    /// From `X-Session-ID` or the body's `session_id`; both must agree.
+    private func sessionID(_ exchange: Exchange, _ request: ChatRequest) throws(GatewayError) -> SessionID? {
+        let connection = exchange.connection
+        let fromHead = connection.head.first(.xSessionID).map { range in
+            connection.withRequest { $0.extracting(range).text }
+        }
+        let fromBody = request.sessionID.map { text in
+            connection.withRequest { text.text(in: $0.extracting(connection.bodyRange)) }
+        }
+        guard let id = fromHead ?? fromBody else { return nil }
+        if let fromHead, let fromBody, fromHead != fromBody {
+            throw .invalidRequest(message: "X-Session-ID and session_id differ.", param: "session_id")
+        }
+        guard let id = SessionID(id) else {
+            throw .invalidRequest(
+                message: "A session id has 1 to 128 letters, digits, dots, underscores or hyphens.",
+                param: "session_id")
+        }
+        return id
+    }
+}

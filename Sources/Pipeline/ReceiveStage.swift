@@ -1,0 +1,38 @@
+import GatewayCore
+import HTTPConnections
+import Upstreams
+import Wire
+
+/// A request that a path and a method were found for.
+package struct IncomingRequest {
+    let exchange: Exchange
+
+    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+}
+
+/// Decides what is asked for. Health and preflights are answered here, without a credential.
+///
+/// - Throws: `.notFound` (404), `.methodNotAllowed` (405).
+struct ReceiveStage {
+    enum Received {
+        case local(LocalAnswer)
+        case request(IncomingRequest)
+    }
+
+    func run(_ exchange: Exchange) throws(GatewayError) -> Received {
+        let head = exchange.connection.head
+        if head.method == .options { return .local(.preflight) }
+        switch exchange.endpoint {
+        case .unknown:
+            throw .notFound(path: exchange.connection.withRequest { $0.extracting(head.path).text })
+        case let endpoint where !endpoint.allows(head.method):
+            throw .methodNotAllowed(allowed: endpoint.allowedMethods)
+        case .alive: return .local(.alive)
+        case .ready:
+            let services = exchange.services
+            return .local(.ready(!services.isDraining && services.fleet.isAnyServing))
+        case .inference, .models, .model:
+            return .request(IncomingRequest(exchange: exchange))
+        }
+    }
+}

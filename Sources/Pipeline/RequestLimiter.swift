@@ -1,0 +1,130 @@
+import GatewayCore
+import Limiting
+import Synchronization
+
+/// What one caller has left, shared by all loops.
+///
+/// - Isolation: any loop; the lock is held for the arithmetic only.
+package final class LimiterSlot: Sendable {
+    struct State: ~Copyable {
+        var budget: KeyBudget
+        /// Taken out of the table: whoever still holds the slot must look the caller up again.
+        var isRetired = false
+    }
+    let state: Mutex<State>
+
+    init(_ limits: KeyLimits) { state = Mutex(State(budget: KeyBudget(limits: limits))) }
+
+    package enum Decision {
+        case reserved(KeyBudget.Reservation, KeyBudget.Standing)
+        case refused(RateLimitKind, retryAfter: Interval, KeyBudget.Standing)
+        case retired
+    }
+
+    /// Spends one request and `tokens`, or nothing.
+    package func reserve(tokens: Int, now: Moment) -> Decision {
+        state.withLock { state in
+            if state.isRetired { return .retired }
+            switch state.budget.reserve(tokens: tokens, now: now) {
+            case .reserved(let reservation): return .reserved(reservation, state.budget.standing(now: now))
+            case .refused(let kind, let wait):
+                return .refused(kind, retryAfter: wait, state.budget.standing(now: now))
+            }
+        }
+    }
+
+    /// Ends a request that cost `tokens`.
+    package func settle(_ reservation: KeyBudget.Reservation, tokens: Int, now: Moment) {
+        state.withLock { $0.budget.settle(reservation, tokensUsed: tokens, now: now) }
+    }
+
+    /// Ends a request that no replica ever saw: it costs nothing.
+    package func giveBack(_ reservation: KeyBudget.Reservation) {
+        state.withLock { $0.budget.giveBack(reservation) }
+    }
+}
+
+/// The slots of all callers, sharded by caller so that loops seldom meet.
+///
+/// - Bound: `keysMax`; when a shard is full, slots that are as good as fresh make room, and if there are none the caller
+///   shares an overflow slot, which errs on the side of refusing.
+package final class RequestLimiter: Sendable {
+    private static let shardCount = 64
+
+
+    private let shards: [Shard]
+    private let limits: Mutex<KeyLimits>
+    private let overflow: LimiterSlot
+    private let perShardMax: Int
+
+    private final class Shard: Sendable { let slots = Mutex<[String: LimiterSlot]>([:]) }
+
+    package init(limits: KeyLimits, keysMax: Int) {
+        self.limits = Mutex(limits)
+        overflow = LimiterSlot(limits)
+        perShardMax = max(1, keysMax / Self.shardCount)
+        shards = (0..<Self.shardCount).map { _ in Shard() }
+    }
+
+    /// Callers that have a slot now.
+    package var count: Int { shards.reduce(0) { $0 + $1.slots.withLock { $0.count } } }
+
+    /// The caller's slot; made on first sight.
+    package func slot(for principal: Principal, now: Moment) -> LimiterSlot {
+        let box = shards[Self.shard(of: principal.id)]
+        let limits = limits(for: principal)
+        return box.slots.withLock { slots in
+            if let found = slots[principal.id] { return found }
+            if slots.count >= perShardMax, !Self.makeRoom(&slots, now: now) { return overflow }
+            let made = LimiterSlot(limits)
+            slots[principal.id] = made
+            return made
+        }
+    }
+
+    /// Takes new default limits on, for slots that exist too. Callers with limits of their own keep them.
+    package func change(to new: KeyLimits) {
+        let old = limits.withLock { limits in
+            let old = limits
+            limits = new
+            return old
+        }
+        for box in shards {
+            for slot in box.slots.withLock({ Array($0.values) }) {
+                slot.state.withLock { state in
+                    if state.budget.limits == old { state.budget.change(to: new) }
+                }
+            }
+        }
+        overflow.state.withLock { $0.budget.change(to: new) }
+    }
+
+    private func limits(for principal: Principal) -> KeyLimits {
+        var limits = limits.withLock { $0 }
+        if let own = principal.requestsPerWindow, let rate = limits.requests {
+            limits.requests = KeyLimits.Rate(own, per: rate.per)
+        }
+        return limits
+    }
+
+    /// Retires a few slots that nobody would miss. O(slots looked at), at most 64 a call.
+    private static func makeRoom(_ slots: inout [String: LimiterSlot], now: Moment) -> Bool {
+        var freed: [String] = []
+        for (id, slot) in slots.prefix(64) {
+            let isFree = slot.state.withLock { state in
+                guard state.budget.isUnused(now: now) else { return false }
+                state.isRetired = true
+                return true
+            }
+            if isFree { freed.append(id) }
+        }
+        for id in freed { slots[id] = nil }
+        return !freed.isEmpty
+    }
+
+    private static func shard(of id: String) -> Int {
+        var hasher = Hasher()
+        hasher.combine(id)
+        return Int(UInt(bitPattern: hasher.finalize()) % UInt(shardCount))
+    }
+}

@@ -1,0 +1,209 @@
+import GatewayCore
+import HTTPConnections
+import Reactor
+import Telemetry
+import Upstreams
+import Wire
+
+/// Ends every request, exactly once: remembers the turn, answers, charges, counts and logs.
+///
+/// - Isolation: the request's loop.
+struct SettleStage {
+    let services: LoopServices
+
+    func run(_ exchange: Exchange, _ outcome: Result<Served, GatewayError>) async {
+        var ending = Outcome.ok
+        switch outcome {
+        case .success(let served):
+            if let failure = await answer(exchange, served) { ending = failure }
+        case .failure(let error):
+            await forgetTurn(exchange)
+            answer(exchange, error)
+            ending = Outcome(error)
+        }
+        do throws(GatewayError) {
+            try await exchange.connection.flush()
+        } catch {
+            if ending == .ok { ending = Outcome(error) }
+        }
+        charge(exchange)
+        record(exchange, ending, outcome)
+    }
+
+    // MARK: Answering
+
+    /// - Returns: what the outcome is, where it is not the reply's success.
+    private func answer(_ exchange: Exchange, _ served: Served) async -> Outcome? {
+        switch served {
+        case .local(let answer): self.answer(exchange, answer)
+        case .whole(let reply):
+            await remember(exchange, reply)
+            reply.withBody { send($0, of: reply, exchange) }
+            if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
+        case .streamed:
+            guard exchange.call.holdsEnd else { break }
+            let isStored = await rememberStream(exchange)
+            exchange.call.relay.sendEnd(exchange.call, comment: isStored ? nil : "x-session-degraded")
+        case .replayed(let reply): replay(reply, exchange)
+        case .refused(let status, let body, let retryAfter):
+            await forgetTurn(exchange)
+            exchange.reply(refused: status, body: body, retryAfter: retryAfter)
+            return status == 429 || status >= 500
+                ? Outcome(.upstreamFailed(status == 429 || status == 503 ? .busy : .serverError))
+                : Outcome(.invalidRequest(message: "", param: nil))
+        }
+        return nil
+    }
+
+    private func send(_ body: Span<UInt8>, of reply: WholeReply, _ exchange: Exchange) {
+        guard exchange.call.edits.model != nil else {
+            return exchange.reply(200, contentType: "application/json", body: body)
+        }
+        var rewrite = ChatRewrite()
+        rewrite.model = BodyEdits.quoted(exchange.call.modelName)
+        var renamed = ByteWriter(capacity: body.count + 64)
+        rewrite.write(body, of: reply.chunk, into: &renamed)
+        exchange.reply(200, contentType: "application/json", body: renamed.bytes)
+    }
+
+    private func answer(_ exchange: Exchange, _ answer: LocalAnswer) {
+        var body = ByteWriter()
+        switch answer {
+        case .alive:
+            body.append("OK")
+            exchange.reply(200, contentType: "text/plain; charset=utf-8", body: body.bytes)
+        case .ready(let isReady):
+            body.append(isReady ? "{\"status\":\"ok\"}" : "{\"status\":\"unavailable\"}")
+            exchange.reply(isReady ? 200 : 503, contentType: "application/json", body: body.bytes)
+        case .preflight: exchange.replyPreflight()
+        case .models(let models):
+            body.append(modelList: models)
+            exchange.reply(200, contentType: "application/json", body: body.bytes)
+        case .model(let model):
+            body.append(listedModel: model)
+            exchange.reply(200, contentType: "application/json", body: body.bytes)
+        }
+    }
+
+    private func answer(_ exchange: Exchange, _ error: GatewayError) {
+        if case .clientGone = error { return }
+        guard exchange.call.isHeadSent else { return exchange.reply(error) }
+        // The client has a 200 already: the failure is told in the stream, without `[DONE]`, and the connection ends.
+        exchange.didBreakStream = true
+        exchange.connection.closesAfterReply = true
+        exchange.call.relay.sendFailure(exchange.call, error)
+    }
+
+    // MARK: Sessions
+
+    private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
+        guard let session = exchange.session, let memory = services.sessions else { return }
+        let (message, whole) = reply.withBody { body in
+            let message = body.extracting(reply.chunk.choice.delta)
+            return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
+        }
+        if await !memory.append(message, reply: whole, to: session, deadline: appendDeadline) {
+            exchange.sessionDegraded = "not-stored"
+        }
+    }
+
+    private func rememberStream(_ exchange: Exchange) async -> Bool {
+        guard let session = exchange.session, let memory = services.sessions else { return false }
+        let relay = exchange.call.relay
+        guard relay.isTextWhole, !relay.hasToolsOrReasoning else {
+            await memory.release(session)
+            return false
+        }
+        var message = ByteWriter()
+        message.append("{\"role\":\"assistant\",\"content\":\"")
+        relay.withText { message.append($0) }
+        message.append("\"}")
+        var reply = ByteWriter()
+        relay.appendWholeReply(exchange.call, message: message.bytes, to: &reply)
+        return await memory.append(
+            message.withUnsafeBytes { Array($0) }, reply: reply.withUnsafeBytes { Array($0) }, to: session,
+            deadline: appendDeadline)
+    }
+
+    private var appendDeadline: Moment {
+        services.loop.now + (services.settings.sessions?.appendTimeout ?? .zero)
+    }
+
+    /// The turn failed: the next one need not wait for it.
+    private func forgetTurn(_ exchange: Exchange) async {
+        guard let session = exchange.session, let memory = services.sessions else { return }
+        await memory.release(session)
+    }
+
+    /// Answers a repeated turn as it was answered before: whole, or as a stream if that is asked for now.
+    private func replay(_ reply: [UInt8], _ exchange: Exchange) {
+        guard exchange.call.request?.isStream == true, let chunk = try? ChatChunk.read(reply.span) else {
+            return exchange.reply(200, contentType: "application/json", body: reply.span)
+        }
+        exchange.call.relay.replay(reply.span, of: chunk, exchange.call)
+    }
+
+    // MARK: Charging
+
+    private func charge(_ exchange: Exchange) {
+        guard let slot = exchange.slot, let reservation = exchange.reservation else { return }
+        exchange.reservation = nil
+        if exchange.call.sends == 0 { return slot.giveBack(reservation) }
+        let estimated = exchange.call.relay.deltas
+        let used = exchange.call.usage?.totalTokens ?? (estimated > 0 ? estimated + exchange.connection.bodyRange.count / 4 : 0)
+        slot.settle(reservation, tokens: used, now: services.loop.now)
+    }
+
+    // MARK: Counting and logging
+
+    private func record(_ exchange: Exchange, _ ending: Outcome, _ outcome: Result<Served, GatewayError>) {
+        if exchange.endpoint.isHealth { return }
+        let call = exchange.call
+        let now = services.loop.now
+        let duration = now - exchange.arrivedAt
+        var problem: TokenProblem?
+        if case .failure(.invalidAPIKey(let reason)) = outcome {
+            services.metrics.authenticationFailed(reason)
+            problem = reason
+        }
+        if case .failure(.clientGone) = outcome { services.metrics.clientGone() }
+        services.metrics.requestEnded(ending, pool: call.pool?.index, duration: duration)
+        if let pool = call.pool {
+            if let usage = call.usage { services.metrics.tokens(usage, pool: pool.index) }
+            if call.firstContentAt != .zero {
+                services.metrics.firstToken(after: call.firstContentAt - exchange.arrivedAt, pool: pool.index)
+            }
+            if call.sentAt != .zero { services.metrics.overhead(call.sentAt - exchange.arrivedAt, pool: pool.index) }
+        }
+        services.metrics.received(bytes: exchange.connection.bytesReceived)
+        services.metrics.sent(bytes: exchange.connection.bytesSent)
+        guard let log = services.accessLog else { return }
+        var record = AccessRecord(
+            time: exchange.arrivedWall, method: exchange.connection.head.method.text, path: exchange.endpoint.label,
+            client: exchange.clientText)
+        record.principal = exchange.principal?.id
+        record.tokenProblem = problem
+        record.pool = call.pool?.name
+        record.hasSession = exchange.session != nil
+        record.isStream = call.request?.isStream ?? false
+        record.status = exchange.status
+        record.outcome = ending
+        record.replica = call.replica?.name
+        record.attempts = call.sends
+        record.resumes = call.resumes
+        record.usage = call.usage
+        record.bytesIn = exchange.connection.bytesReceived
+        record.bytesOut = exchange.connection.bytesSent
+        if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
+        record.duration = duration
+        record.queueWait = call.queueWait
+        if call.sentAt != .zero { record.overhead = call.sentAt - exchange.arrivedAt }
+        exchange.connection.withRequest { bytes in
+            let model = call.request?.model.raw ?? .empty
+            let body = bytes.extracting(exchange.connection.bodyRange)
+            exchange.requestID.withBytes { id in
+                log.append(record, requestID: id, model: call.pool == nil ? body.extracting(0..<0) : body.extracting(model))
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+import GatewayCore
+import Synchronization
+import Wire
+
+/// Lines that wait for the ``LogWriter``, in bounded memory: what does not fit is dropped and counted.
+///
+/// One per loop, so that no two loops meet at it; the writer takes all lines at once by exchanging two buffers.
+/// - Cost: an append is an uncontended lock and the formatting itself; a system call only to wake a sleeping writer or
+///   once per half-full buffer.
+/// - Isolation: any thread; the lock is held while one line is formatted or two buffers are exchanged.
+package final class LineBuffer: Sendable {
+    /// What one append did to the buffer.
+    private enum Effect { case quiet, shouldWake }
+
+    struct State: ~Copyable {
+        var lines = ByteWriter()
+        var lineCount = 0
+        var timestamp = TimestampText()
+        var dropped = 0
+        /// The writer sleeps until told: the next line wakes it.
+        var writerSleeps = true
+        var askedWhenHalfFull = false
+    }
+
+    /// Bytes of lines that may wait. Lines are dropped above it.
+    package let bytesMax: Int
+    private let state: Mutex<State>
+    private let wake: WakeUp
+
+    init(bytesMax: Int, wake: WakeUp) {
+        self.bytesMax = bytesMax
+        self.wake = wake
+        state = Mutex(State())
+    }
+
+    /// Appends the line of one request.
+    package func append(_ record: AccessRecord, requestID: Span<UInt8>, model: Span<UInt8>) {
+        append { out, timestamp in
+            record.append(to: &out, timestamp: &timestamp, requestID: requestID, model: model)
+        }
+    }
+
+    /// Appends what `format` writes: one or more whole lines, each with its line feed, 16 KiB at most.
+    package func append(_ format: (inout ByteWriter, inout TimestampText) -> Void) {
+        let effect = state.withLock { state -> Effect in
+            if state.lines.count >= bytesMax {
+                state.dropped += 1
+                return .quiet
+            }
+            let before = state.lines.count
+            format(&state.lines, &state.timestamp)
+            if state.lines.count > bytesMax {
+                state.lines.truncate(to: before)
+                state.dropped += 1
+                return .quiet
+            }
+            state.lineCount += 1
+            if state.writerSleeps {
+                state.writerSleeps = false
+                return .shouldWake
+            }
+            if !state.askedWhenHalfFull, state.lines.count > bytesMax / 2 {
+                state.askedWhenHalfFull = true
+                return .shouldWake
+            }
+            return .quiet
+        }
+        if case .shouldWake = effect { wake.signal() }
+    }
+
+    /// Lines that were lost, for want of room or because they could not be written.
+    package var dropped: Int { state.withLock { $0.dropped } }
+
+    /// Exchanges the waiting lines with `empty` and says how many there are.
+    func take(into empty: inout OwnedLines) -> Int {
+        state.withLock { state in
+            swap(&state.lines, &empty.bytes)
+            let count = state.lineCount
+            state.lineCount = 0
+            state.askedWhenHalfFull = false
+            state.writerSleeps = false
+            return count
+        }
+    }
+
+    /// Says that the writer will sleep until woken, unless a line is waiting already.
+    func allowSleep() -> Bool {
+        state.withLock { state in
+            state.writerSleeps = state.lines.isEmpty
+            return state.writerSleeps
+        }
+    }
+
+    var isWriterAsleep: Bool { state.withLock { $0.writerSleeps } }
+
+    func countDropped(_ lines: Int) { state.withLock { $0.dropped += lines } }
+}
+
+/// A ``ByteWriter`` that may move from a lock's inside to the writer's thread.
+struct OwnedLines: ~Copyable, @unchecked Sendable {
+    // Sendable: the writer owns its memory alone and can't be copied, so whoever holds this value is the only user.
+    var bytes = ByteWriter()
+}

@@ -1,0 +1,81 @@
+import GatewayCore
+import Wire
+
+/// Wall time as RFC 3339 in UTC with milliseconds, `2026-09-14T08:03:07.042Z`, without computing a date per line.
+///
+/// The 19 bytes up to the second are kept and written anew only when the second changes.
+/// - Cost: one division and 24 bytes a line; a date once a second.
+/// - Source: RFC 3339; the calendar from Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+package struct TimestampText: Sendable {
+    private var second = Int64.min
+    private var text: InlineArray<19, UInt8> = .init(repeating: 0x30)
+
+    package init() {}
+
+    /// Appends `time`, truncated to the millisecond.
+    package mutating func append(_ time: WallTime, to out: inout ByteWriter) {
+        out.appendUninitialized(24) { room in
+            var line = LineCursor(room)
+            put(time, on: &line)
+            return line.count
+        }
+    }
+
+    mutating func put(_ time: WallTime, on line: inout LineCursor) {
+        let milliseconds = Self.floorDivide(time.nanosecondsSinceEpoch, 1_000_000)
+        let second = Self.floorDivide(milliseconds, 1000)
+        if second != self.second { write(second) }
+        line.put(text.span)
+        line.put(0x2E)  // .
+        let rest = Int(milliseconds - second * 1000)
+        line.put(Self.digit(rest / 100))
+        line.put(Self.digit(rest / 10))
+        line.put(Self.digit(rest))
+        line.put(0x5A)  // Z
+    }
+
+    private mutating func write(_ second: Int64) {
+        self.second = second
+        let days = Self.floorDivide(second, 86_400)
+        let inDay = Int(second - days * 86_400)
+        let (year, month, day) = Self.date(daysSinceEpoch: Int(days))
+        put(year, digits: 4, at: 0)
+        put(month, digits: 2, at: 5)
+        put(day, digits: 2, at: 8)
+        put(inDay / 3600, digits: 2, at: 11)
+        put(inDay / 60 % 60, digits: 2, at: 14)
+        put(inDay % 60, digits: 2, at: 17)
+        text[4] = 0x2D
+        text[7] = 0x2D
+        text[10] = 0x54
+        text[13] = 0x3A
+        text[16] = 0x3A
+    }
+
+    private mutating func put(_ value: Int, digits: Int, at start: Int) {
+        var rest = value
+        for place in (start..<start + digits).reversed() {
+            text[place] = Self.digit(rest)
+            rest /= 10
+        }
+    }
+
+    private static func digit(_ value: Int) -> UInt8 { UInt8(truncatingIfNeeded: 0x30 + value % 10) }
+
+    private static func floorDivide(_ value: Int64, _ divisor: Int64) -> Int64 {
+        let (quotient, remainder) = value.quotientAndRemainder(dividingBy: divisor)
+        return remainder < 0 ? quotient - 1 : quotient
+    }
+
+    /// The Gregorian date of a day; an era is 400 years, a year starts in March.
+    static func date(daysSinceEpoch: Int) -> (year: Int, month: Int, day: Int) {
+        let shifted = daysSinceEpoch + 719_468
+        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+        let dayOfEra = shifted - era * 146_097
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let march = (5 * dayOfYear + 2) / 153
+        let month = march < 10 ? march + 3 : march - 9
+        return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * march + 2) / 5 + 1)
+    }
+}

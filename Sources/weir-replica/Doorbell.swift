@@ -1,0 +1,76 @@
+#if Engine
+import Engine
+import GatewayCore
+import Reactor
+import Synchronization
+
+/// Wakes a task that is parked on a loop, from any thread.
+final class Doorbell: Sendable {
+    private let worker: Worker
+    /// Touched on the loop only: by ``hook(_:)`` and ``unhook()``, and by ``answer()``, which the worker runs there.
+    nonisolated(unsafe) private var parking: Parking?
+    /// Rung and not answered yet: ringing again would add nothing.
+    private let isRinging = Atomic(false)
+
+    init(_ worker: Worker) { self.worker = worker }
+
+    /// From the loop: whom to wake.
+    func hook(_ parking: Parking) { self.parking = parking }
+
+    /// From the loop: nobody waits any more. The bell may live on in threads that must not free the parking.
+    func unhook() { parking = nil }
+
+    func ring() {
+        guard !isRinging.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        Task(executorPreference: worker.executor) { await self.worker.run { _ in self.answer() } }
+    }
+
+    private func answer() {
+        isRinging.store(false, ordering: .releasing)
+        parking?.wake()
+    }
+}
+
+/// The events of one answer on their way from the engine's thread to its connection's loop.
+///
+/// Bounded by the context: an answer has no more events than tokens.
+final class Mailbox: Sendable {
+    private let events = Mutex<[GenerationEvent]>([])
+    private let doorbell: Doorbell
+
+    init(_ doorbell: Doorbell) { self.doorbell = doorbell }
+
+    func put(_ event: GenerationEvent) {
+        events.withLock { $0.append(event) }
+        doorbell.ring()
+    }
+
+    func take() -> [GenerationEvent] {
+        events.withLock { events in
+            defer { events = [] }
+            return events
+        }
+    }
+}
+
+/// The wish to end, from the thread that receives signals to the loop.
+final class Shutdown: Sendable {
+    private let isRequested = Atomic(false)
+    private let doorbell: Doorbell
+
+    init(_ worker: Worker) { doorbell = Doorbell(worker) }
+
+    func request() {
+        isRequested.store(true, ordering: .releasing)
+        doorbell.ring()
+    }
+
+    func wait(on loop: EventLoop) async {
+        let parking = Parking(on: loop)
+        doorbell.hook(parking)
+        while !isRequested.load(ordering: .acquiring) { _ = await parking.park(until: .never) }
+        doorbell.unhook()
+        parking.close()
+    }
+}
+#endif

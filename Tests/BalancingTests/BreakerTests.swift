@@ -1,0 +1,102 @@
+import Balancing
+import GatewayCore
+import Testing
+
+@Suite struct BreakerTests {
+    private func breaker() -> Breaker {
+        Breaker(
+            settings: .init(failuresInARow: 5, failuresOf32: 16, shortest: .seconds(5), longest: .seconds(60)))
+    }
+
+    private func stopped() -> Breaker {
+        var breaker = breaker()
+        for _ in 0..<5 { _ = breaker.failed(.zero) }
+        return breaker
+    }
+
+    @Test func `five failures in a row stop the model on that replica`() {
+        var breaker = breaker()
+        let reports = (0..<5).map { _ in breaker.failed(.zero) }
+        #expect(reports == [false, false, false, false, true])
+        #expect(!breaker.mayPass(.zero + .seconds(5) - .nanoseconds(1)))
+        #expect(breaker.mayPass(.zero + .seconds(5)))
+    }
+
+    @Test func `a success in between starts the row again, but half of the last 32 are too many`() {
+        var breaker = breaker()
+        for _ in 0..<15 {
+            _ = breaker.failed(.zero)
+            breaker.succeeded()
+        }
+        #expect(breaker.isPassing)
+        #expect(breaker.failed(.zero) == true)
+        #expect(!breaker.isPassing)
+    }
+
+    @Test func `rare failures never stop it`() {
+        var breaker = breaker()
+        for _ in 0..<1_000 {
+            _ = breaker.failed(.zero)
+            for _ in 0..<3 { breaker.succeeded() }
+        }
+        #expect(breaker.isPassing)
+    }
+
+    @Test func `32 good answers after the last failure leave nothing to remember`() {
+        var breaker = breaker()
+        #expect(breaker.isIdle)
+        _ = breaker.failed(.zero)
+        for _ in 0..<31 { breaker.succeeded() }
+        #expect(!breaker.isIdle)
+        breaker.succeeded()
+        #expect(breaker.isIdle)
+        #expect(!stopped().isIdle)
+    }
+
+    @Test func `one trial at a time, and a good one lets everything pass`() {
+        var breaker = stopped()
+        let now = Moment.zero + .seconds(6)
+        breaker.sent(now)
+        #expect(!breaker.mayPass(now + .seconds(1)))
+        breaker.succeeded()
+        #expect(breaker.isPassing && breaker.mayPass(now))
+        for _ in 0..<4 { _ = breaker.failed(now) }
+        #expect(breaker.isPassing)
+    }
+
+    @Test func `each failed trial doubles the stop up to its bound`() {
+        var breaker = stopped()
+        var now = Moment.zero + .seconds(5)
+        for seconds: Int64 in [10, 20, 40, 60, 60] {
+            #expect(breaker.mayPass(now))
+            breaker.sent(now)
+            #expect(breaker.failed(now) == true)
+            #expect(!breaker.mayPass(now + .seconds(seconds) - .nanoseconds(1)))
+            now = now + .seconds(seconds)
+        }
+    }
+
+    @Test func `a trial that never reports doesn't hold the model off for ever`() {
+        var breaker = stopped()
+        breaker.sent(.zero + .seconds(5))
+        #expect(!breaker.mayPass(.zero + .seconds(64)))
+        #expect(breaker.mayPass(.zero + .seconds(65)))
+    }
+
+    @Test func `answers to requests of before the stop change nothing`() {
+        var breaker = stopped()
+        #expect(breaker.failed(.zero + .seconds(1)) == false)
+        breaker.succeeded()
+        #expect(!breaker.mayPass(.zero + .seconds(4)))
+        #expect(breaker.mayPass(.zero + .seconds(5)))
+    }
+
+    @Test func `being busy never counts, and what health sees already doesn't count twice`() {
+        for failure in UpstreamFailure.allCases {
+            #expect(!failure.countsForBreaker || failure != .busy)
+            #expect(failure.healthReason == nil || failure.declaresDead)
+        }
+        #expect(UpstreamFailure.serverError.countsForBreaker && UpstreamFailure.wrongContentType.countsForBreaker)
+        #expect(!UpstreamFailure.busy.countsForBreaker && !UpstreamFailure.connectFailed.countsForBreaker)
+    }
+}

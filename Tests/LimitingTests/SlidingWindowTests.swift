@@ -1,0 +1,164 @@
+import GatewayCore
+import Limiting
+import TestSupport
+import Testing
+
+@Suite struct SlidingWindowTests {
+    @Test func `a fresh key may spend its whole limit at once`() {
+        var window = SlidingWindow(limit: 3, window: .seconds(60))
+        for remaining in [2, 1, 0] {
+            #expect(window.spend(now: .zero).remaining == remaining)
+        }
+        guard case .rejected(let wait) = window.spend(now: .zero) else { Issue.record("spent four of three"); return }
+        #expect(window.spend(now: .zero + wait - .nanoseconds(1)).isRejected == true)
+        #expect(window.spend(now: .zero + wait).remaining == 2)
+    }
+
+    @Test func `the wait that a rejection names is exact`() {
+        var generator = SplitMix64(seed: 11)
+        for round in 0..<200 {
+            var window = SlidingWindow(limit: 20, window: .seconds(10))
+            var now = Moment(nanoseconds: Int64(generator.next() % 1_000_000_000_000))
+            for _ in 0..<40 {
+                now = now + .milliseconds(Int64(generator.next() % 900))
+                let cost = Int(generator.next() % 8) + 1
+                guard case .rejected(let wait) = window.spend(cost, now: now) else { continue }
+                var early = window
+                var late = window
+                #expect(early.spend(cost, now: now + wait - .nanoseconds(1)).isRejected == true, "round \(round)")
+                #expect(late.spend(cost, now: now + wait).isRejected == false, "round \(round)")
+                // Asked again, it remembers the answer.
+                let again = window.spend(cost, now: now + .nanoseconds(1))
+                #expect(!again.isRejected || again == .rejected(retryAfter: wait - .nanoseconds(1)))
+            }
+        }
+    }
+
+    @Test func `the example of the page on limits is right`() {
+        var window = SlidingWindow(limit: 4, window: .seconds(128))
+        func at(_ milliseconds: Int64) -> Moment { .zero + .milliseconds(milliseconds) }
+        #expect(window.spend(1, now: at(500)) == .allowed(remaining: 3, reset: .milliseconds(128_500)))
+        #expect(window.spend(2, now: at(900)).remaining == 1)
+        #expect(window.spend(1, now: at(60_200)) == .allowed(remaining: 0, reset: .milliseconds(128_800)))
+        #expect(window.spend(1, now: at(100_000)) == .rejected(retryAfter: .seconds(29)))
+        #expect(window.spend(1, now: at(128_700)) == .rejected(retryAfter: .milliseconds(300)))
+        #expect(window.spend(1, now: at(129_000)).remaining == 2)
+    }
+
+    @Test func `reset is when the window is empty`() {
+        var window = SlidingWindow(limit: 10, window: .seconds(128))
+        #expect(window.peek(now: .zero) == .init(limit: 10, remaining: 10, reset: .zero))
+        let decision = window.spend(4, now: .zero + .milliseconds(2_500))
+        #expect(decision == .allowed(remaining: 6, reset: .milliseconds(128_500)))
+        #expect(window.peek(now: .zero + .milliseconds(131_000) - .nanoseconds(1)).remaining == 6)
+        #expect(window.peek(now: .zero + .milliseconds(131_000)) == .init(limit: 10, remaining: 10, reset: .zero))
+    }
+
+    @Test func `a cost above the limit never fits and costs nothing`() {
+        var window = SlidingWindow(limit: 10, window: .seconds(60))
+        #expect(window.spend(11, now: .zero).isRejected == true)
+        #expect(window.peek(now: .zero).remaining == 10)
+    }
+
+    @Test func `what was reserved and not used comes back, also in a later slot`() {
+        var window = SlidingWindow(limit: 1_000, window: .seconds(128))
+        _ = window.spend(600, now: .zero)
+        window.refund(500, at: .zero)
+        #expect(window.peek(now: .zero).remaining == 900)
+        _ = window.spend(900, now: .zero + .seconds(5))
+        window.refund(50, at: .zero)
+        #expect(window.peek(now: .zero + .seconds(5)).remaining == 50)
+        // No more than was spent there.
+        window.refund(800, at: .zero)
+        #expect(window.peek(now: .zero + .seconds(5)).remaining == 100)
+        // Nothing once it has left the window.
+        window.refund(900, at: .zero + .seconds(5))
+        _ = window.spend(300, now: .zero + .seconds(100))
+        let later = Moment.zero + .seconds(135)
+        #expect(window.peek(now: later).remaining == 700)
+        window.refund(900, at: .zero + .seconds(5))
+        #expect(window.peek(now: later).remaining == 700)
+    }
+
+    @Test func `a charge beyond the limit is held against the key until it leaves`() {
+        for limit in [200, 50_000, 3_000_000_000] {
+            var window = SlidingWindow(limit: limit, window: .seconds(128))
+            _ = window.spend(limit, now: .zero)
+            window.charge(limit * 2, now: .zero + .seconds(3))
+            #expect(window.peek(now: .zero + .seconds(3)).remaining == 0)
+            // What was spent has left, what was charged has not.
+            #expect(window.spend(now: .zero + .seconds(130)).isRejected == true)
+            #expect(window.peek(now: .zero + .seconds(132)).remaining == limit)
+        }
+    }
+
+    @Test func `a clock that is behind spends in the newest slot, and its refund finds it there`() {
+        var window = SlidingWindow(limit: 10, window: .seconds(128))
+        _ = window.spend(now: .zero + .seconds(50))
+        let behind = Moment.zero + .seconds(49)
+        _ = window.spend(4, now: behind)
+        window.refund(4, at: window.stamp(behind))
+        #expect(window.peek(now: behind).remaining == 9)
+    }
+
+    @Test func `a new limit keeps what was spent, a new window starts empty`() {
+        for (old, new) in [(100, 300), (300, 100), (300, 100_000), (100_000, 200)] {
+            var window = SlidingWindow(limit: old, window: .seconds(128))
+            _ = window.spend(60, now: .zero)
+            _ = window.spend(30, now: .zero + .seconds(7))
+            var changed = window.changed(limit: new, window: .seconds(128))
+            #expect(changed.peek(now: .zero + .seconds(8)).remaining == new - 90)
+            #expect(changed.peek(now: .zero + .seconds(130)).remaining == new - 30)
+            var other = window.changed(limit: new, window: .seconds(64))
+            #expect(other.peek(now: .zero + .seconds(8)).remaining == new)
+        }
+    }
+
+    /// The window against a list of everything that was admitted.
+    @Test(arguments: [1, 2, 7, 60, 255, 256, 1_000, 70_000])
+    func `no sliding window holds more than the limit, and a greedy client gets all but two percent`(limit: Int) {
+        var generator = SplitMix64(seed: UInt64(limit))
+        var window = SlidingWindow(limit: limit, window: .seconds(10))
+        var admitted: [(at: Moment, cost: Int)] = []
+        var now = Moment(nanoseconds: Int64(generator.next() % 20_000_000_000))
+        let start = now
+        let costMax = max(1, limit / 50)
+        let step = max(1, 20_000_000_000 / Int64(limit) * Int64(costMax) / 4)
+        while now < start + .seconds(100) {
+            let cost = costMax == 1 ? 1 : Int(generator.next() % UInt64(costMax)) + 1
+            if !window.spend(cost, now: now).isRejected { admitted.append((now, cost)) }
+            now = now + .nanoseconds(Int64(generator.next() % UInt64(step)) + 1)
+        }
+        var first = 0
+        var sum = 0
+        for (time, cost) in admitted {
+            sum += cost
+            while admitted[first].at <= time - .seconds(10) {
+                sum -= admitted[first].cost
+                first += 1
+            }
+            #expect(sum <= limit)
+        }
+        let total = admitted.reduce(0) { $0 + $1.cost }
+        // A client that asks in steps loses up to one step a window, besides the slot's share.
+        let lostPerWindow = Double(limit) * 0.02 + Double(limit) * Double(step) / 1e10 + Double(costMax)
+        #expect(Double(total) >= (Double(limit) - lostPerWindow) * 10)
+    }
+
+    @Test func `a client that hammers gets at least its limit less two percent in the long run`() {
+        for limit in [100, 1_000] {
+            var window = SlidingWindow(limit: limit, window: .seconds(1))
+            var admitted = 0
+            for tick in 0..<1_000_000 where !window.spend(now: .zero + .microseconds(Int64(tick) * 100)).isRejected {
+                admitted += 1
+            }
+            #expect(admitted >= limit * 98)
+            #expect(admitted <= limit * 101)
+        }
+    }
+}
+
+extension SlidingWindow.Decision {
+    var isRejected: Bool { remaining == nil }
+    var remaining: Int? { if case .allowed(let remaining, _) = self { remaining } else { nil } }
+}
