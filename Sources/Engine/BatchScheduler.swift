@@ -23,6 +23,8 @@ final class BatchScheduler {
     private static let batchTokensMax = 256
     /// A shared beginning shorter than this does not decide which slot a request gets.
     private static let worthwhilePrefix = 16
+    /// What `llama_decode` returns when it was told to give up.
+    private static let aborted: Int32 = 2
 
     private let model: LlamaModel
     private let context: OpaquePointer
@@ -36,7 +38,10 @@ final class BatchScheduler {
     var waitingCount: Int { waiting.count }
     var isIdle: Bool { waiting.isEmpty && running == 0 }
 
-    init(_ model: LlamaModel, _ settings: EngineSettings) throws(ModelLoadFailure) {
+    /// - In: `abort`, asked by llama.cpp between two operations whether to give up a batch.
+    init(
+        _ model: LlamaModel, _ settings: EngineSettings, abort: ggml_abort_callback, abortData: UnsafeMutableRawPointer
+    ) throws(ModelLoadFailure) {
         let threads = Int32(settings.threads ?? Self.sensibleThreads(for: model.facts))
         var parameters = llama_context_default_params()
         parameters.n_ctx = UInt32(model.facts.contextTokens * settings.slots)
@@ -47,6 +52,8 @@ final class BatchScheduler {
         parameters.n_threads_batch = threads
         parameters.kv_unified = false
         parameters.no_perf = true
+        parameters.abort_callback = abort
+        parameters.abort_callback_data = abortData
         guard let context = llama_init_from_model(model.pointer, parameters) else {
             let wanted = "\(settings.slots) slots of \(model.facts.contextTokens) tokens"
             throw ModelLoadFailure("no memory for \(wanted); try fewer or smaller ones")
@@ -171,7 +178,8 @@ extension BatchScheduler {
 
     /// A batch that can't be evaluated fails every request in it, and their caches are of no more use.
     private func failBatch(_ code: Int32) {
-        for index in slots.indices where slots[index].answer != nil { fail(index, .decodeFailed(code: code)) }
+        let failure = code == Self.aborted ? GenerationFailure.stopped : .decodeFailed(code: code)
+        for index in slots.indices where slots[index].answer != nil { fail(index, failure) }
     }
 
     private func fail(_ index: Int, _ failure: GenerationFailure) {

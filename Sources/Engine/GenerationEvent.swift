@@ -8,12 +8,12 @@ package enum GenerationEvent: Equatable, Sendable {
     /// More of the answer. `text` is whole characters, and `tokens` are exactly those that `text` was made from.
     case text(String, tokens: [Int32])
     /// The end. `text` is what was held back until now, often empty; `tokens` has also the token that ended the answer.
-    case finished(FinishReason, text: String, tokens: [Int32], usage: Usage)
+    case finished(EndReason, text: String, tokens: [Int32], usage: Usage)
     case failed(GenerationFailure)
 }
 
 /// Why an answer ended.
-package enum FinishReason: String, Equatable, Sendable {
+package enum EndReason: String, Equatable, Sendable {
     /// The model ended it, or one of the request's stop texts came up.
     case stop
     /// `tokensMax` is reached, or the context is full.

@@ -34,6 +34,8 @@ package final class LlamaEngine: Sendable {
     /// An eventfd that wakes the thread where it sleeps because it has nothing to do.
     private let wake: Int32
     private let onState: @Sendable (EngineState) -> Void
+    /// What llama.cpp looks at in the middle of a batch, which takes seconds with a large model.
+    private let isAborting = Atomic(false)
 
     /// Starts to load; ``state`` and `onState` say when that is done.
     ///
@@ -92,6 +94,7 @@ package final class LlamaEngine: Sendable {
     package func stop() {
         let thread = mailbox.withLock { box -> pthread_t? in
             box.isStopping = true
+            isAborting.store(true, ordering: .relaxed)
             defer { box.thread = nil }
             return box.thread
         }
@@ -128,7 +131,12 @@ extension LlamaEngine {
         llama_backend_init()
         do throws(ModelLoadFailure) {
             let model = try LlamaModel(settings)
-            let scheduler = try BatchScheduler(model, settings)
+            let scheduler = try BatchScheduler(
+                model, settings,
+                abort: { data in
+                    // `run` passed the engine, which lives as long as this thread.
+                    Unmanaged<LlamaEngine>.fromOpaque(data!).takeUnretainedValue().isAborting.load(ordering: .relaxed)
+                }, abortData: Unmanaged.passUnretained(self).toOpaque())
             scheduler.warmUp()
             enter(.ready(model.facts))
             serve(scheduler)

@@ -11,6 +11,8 @@ final class LlamaModel {
     let pointer: OpaquePointer
     private let vocabulary: OpaquePointer
     private let chatTemplate: String?
+    /// Bytes of the longest token.
+    private let tokenBytesMax: Int
 
     /// - Throws: ``ModelLoadFailure`` when the file is missing or llama.cpp can't use it.
     init(_ settings: EngineSettings) throws(ModelLoadFailure) {
@@ -29,6 +31,8 @@ final class LlamaModel {
         self.pointer = pointer
         self.vocabulary = vocabulary
         chatTemplate = llama_model_chat_template(pointer, nil).map { String(cString: $0) }
+        tokenBytesMax = (0..<llama_vocab_n_tokens(vocabulary))
+            .reduce(1) { max($0, Self.bytes(of: $1, vocabulary).count) }
         let trained = Int(llama_model_n_ctx_train(pointer))
         facts = ModelFacts(
             name: Self.metadata(pointer, "general.name") ?? Self.stem(of: settings.modelFile),
@@ -76,7 +80,9 @@ extension LlamaModel {
     var harmlessToken: Int32 { max(0, llama_vocab_eos(vocabulary)) }
 
     /// The bytes of a token; none for control tokens.
-    func bytes(of token: Int32) -> [UInt8] {
+    func bytes(of token: Int32) -> [UInt8] { Self.bytes(of: token, vocabulary) }
+
+    private static func bytes(of token: Int32, _ vocabulary: OpaquePointer) -> [UInt8] {
         var capacity = 32
         while true {
             var needed = 0
@@ -123,8 +129,10 @@ extension LlamaModel {
             if let unknown = given.first(where: { !has($0) }) { throw .unknownToken(unknown) }
             tokens = given
         case .text(let text):
+            try refuseHopeless(bytes: text.utf8.count)
             tokens = self.tokens(of: text, readsSpecials: true, addsBegin: true)
         case .chat(let messages, let ending):
+            try refuseHopeless(bytes: messages.reduce(0) { $0 + $1.content.utf8.count })
             tokens = chatTokens(messages, ending)
         }
         guard !tokens.isEmpty else { throw .emptyPrompt }
@@ -132,6 +140,14 @@ extension LlamaModel {
             throw .contextTooLong(promptTokens: tokens.count, contextTokens: facts.contextTokens)
         }
         return tokens
+    }
+
+    /// Refuses a text that can't fit however it is cut into tokens: cutting megabytes would hold up every answer.
+    private func refuseHopeless(bytes: Int) throws(GenerationFailure) {
+        let least = bytes / tokenBytesMax
+        guard least < facts.contextTokens else {
+            throw .contextTooLong(promptTokens: least, contextTokens: facts.contextTokens)
+        }
     }
 
     private func chatTokens(_ messages: [ChatTurn], _ ending: ChatEnding) -> [Int32] {

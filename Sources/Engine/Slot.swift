@@ -23,7 +23,7 @@ struct Answer {
     ///
     /// - In: `contextLeft`, how many more tokens the slot can evaluate.
     /// - Out: why the answer ends with this token, `nil` if it goes on.
-    mutating func take(_ token: Int32, _ model: LlamaModel, contextLeft: Int) -> FinishReason? {
+    mutating func take(_ token: Int32, _ model: LlamaModel, contextLeft: Int) -> EndReason? {
         generated += 1
         next = token
         if model.isEnd(token) {

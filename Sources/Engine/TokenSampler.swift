@@ -34,6 +34,8 @@ package struct TokenSampler {
             weights[index] = weight
             total += Double(weight)
         }
+        // A model that computes nonsense (NaN) must not take the process along.
+        guard total.isFinite else { return Int32(likeliest) }
         let share = uniform(position)
         return topP < 1 ? pickNucleus(weights, total, share) : pickAny(weights, share * total)
     }

@@ -6,6 +6,7 @@ import HTTPConnections
 import Identity
 import Pipeline
 import Reactor
+import Stores
 import Synchronization
 import Telemetry
 import Upstreams
@@ -71,7 +72,7 @@ final class AdminAPI {
         gauges.bodyMemoryBytes = server.shared.memory.usedBytes
         gauges.bodyMemoryLimitBytes = server.shared.memory.limitBytes
         gauges.isReady = server.isReady
-        gauges.redisIsUp = server.stored?.isConnected
+        gauges.redisIsUp = control.storedKeys?.isConnected
         return AdminReply(contentType: MetricsPage.contentType, body: server.telemetry.page(gauges: gauges))
     }
 
@@ -88,7 +89,7 @@ final class AdminAPI {
             writer.member("draining", bool: server.shared.isDraining.load(ordering: .relaxed))
             writer.member("loops", number: server.workers.count)
             writer.member("address", string: server.listenAddress)
-            writer.member("redis", string: server.stored.map { $0.isConnected ? "up" : "down" } ?? "none")
+            writer.member("redis", string: control.storedKeys.map { $0.isConnected ? "up" : "down" } ?? "none")
             writer.member("keys")
             writer.openObject()
             writer.member("configured", number: counts.configured)
@@ -183,18 +184,21 @@ final class AdminAPI {
 
     private func keys() -> AdminReply {
         let records = server.shared.authenticator.keys.records().sorted { ($0.created, $0.id) < ($1.created, $1.id) }
-        let configured = Set(server.settings.withLock { $0.identity.apiKeys.map(\.id) })
         return .json { writer in
             writer.openObject()
             writer.member("keys")
             writer.openArray()
             for record in records {
                 writer.element()
-                Self.append(record, source: configured.contains(record.id) ? "config" : "redis", key: nil, to: &writer)
+                Self.append(record, source: isConfigured(record) ? "config" : "redis", key: nil, to: &writer)
             }
             writer.closeArray()
             writer.closeObject()
         }
+    }
+
+    private func isConfigured(_ record: APIKeyRecord) -> Bool {
+        server.settings.withLock { $0.identity.apiKeys.contains { $0.id == record.id } }
     }
 
     private static func append(_ record: APIKeyRecord, source: String, key: String?, to writer: inout ByteWriter) {
@@ -228,7 +232,7 @@ final class AdminAPI {
     }
 
     private func createKey(_ body: [UInt8]) async -> AdminReply {
-        guard let stored = server.stored else {
+        guard let stored = control.storedKeys else {
             return .problem(409, "no_redis", "Keys are made in Redis, and the configuration has no `redis:` section.")
         }
         guard let document = try? JSONValue.read(body.span, refusingDuplicates: true), let name = document["name"]?.string
@@ -243,11 +247,11 @@ final class AdminAPI {
                 WallTime(secondsSinceEpoch: now.secondsSinceEpoch + Int64($0))
             }
             if document["replaces_name"]?.bool == true {
-                for old in server.shared.authenticator.keys.records() where old.name == name && old.revoked == nil {
-                    try await stored.revoke(old.id, at: now, server.shared.authenticator.keys)
+                for old in server.shared.authenticator.keys.records() where old.name == name && old.revoked == nil && !isConfigured(old) {
+                    try await stored.revoke(old.id, at: now)
                 }
             }
-            try await stored.create(record, server.shared.authenticator.keys)
+            try await stored.create(record)
             server.log.events.log(.info, "key_created", "Key \(record.id) was made.", ["name": name])
             return .json(201) { Self.append(record, source: "redis", key: key.text, to: &$0) }
         } catch {
@@ -256,14 +260,13 @@ final class AdminAPI {
     }
 
     private func revokeKey(_ id: String) async -> AdminReply {
-        guard let stored = server.stored else {
+        guard let stored = control.storedKeys else {
             return .problem(409, "no_redis", "Keys of the configuration file end when they leave it.")
         }
-        do {
-            guard try await stored.revoke(id, at: control.loop.wallNow, server.shared.authenticator.keys) else {
-                return .problem(404, "key_not_found", "There is no stored key \(id).")
-            }
+        do throws(KeyStoreProblem) {
+            try await stored.revoke(id, at: control.loop.wallNow)
         } catch {
+            if error == .notFound { return .problem(404, "key_not_found", "There is no stored key \(id).") }
             return .problem(503, "keys_unavailable", "The key could not be revoked: \(error).")
         }
         server.log.events.log(.info, "key_revoked", "Key \(id) was revoked.")

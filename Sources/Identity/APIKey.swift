@@ -37,7 +37,9 @@ package struct APIKey: Sendable {
 
     /// Whether `text` has the form of an API key. Says nothing about whether there is such a key.
     package static func isWellFormed(_ text: Span<UInt8>) -> Bool {
-        guard text.count == textBytes, text.extracting(first: prefix.utf8CodeUnitCount).equals(prefix) else { return false }
+        guard text.count == textBytes, text.extracting(first: prefix.utf8CodeUnitCount).equals(prefix) else {
+            return false
+        }
         var bytes = ByteWriter(capacity: 36)
         return Base64URL.decode(text.extracting(droppingFirst: prefix.utf8CodeUnitCount), appendingTo: &bytes)
     }

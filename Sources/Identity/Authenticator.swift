@@ -14,7 +14,8 @@ package final class Authenticator: Sendable {
     /// - Parameter unknownKey: told the issuer's name whenever a token names a key of it that we don't have, however
     ///   often that is: whoever fetches key sets decides when to look again. Called on the loop: must not block.
     package init(
-        keys: KeyDirectory, verifier: TokenVerifier, unknownKey: @escaping @Sendable (_ issuerName: String) -> Void = { _ in }
+        keys: KeyDirectory, verifier: TokenVerifier,
+        unknownKey: @escaping @Sendable (_ issuerName: String) -> Void = { _ in }
     ) {
         self.keys = keys
         self.verifier = Mutex(verifier)
@@ -45,7 +46,7 @@ package final class Authenticator: Sendable {
 
     /// Who comes with this header value.
     ///
-    /// - Parameter value: of the one `Authorization` header; `nil` if there is none. Several are the caller's to refuse.
+    /// - Parameter value: of the one `Authorization` header; `nil` if there is none. The caller refuses several.
     /// - Throws: `.invalidAPIKey` with the reason (401); `.keysUnavailable` (503) while the keys that could tell are
     ///   not loaded.
     /// - Cost: an API key about 0.3 µs, a token as its algorithm takes (docs/identity.md).
@@ -53,12 +54,12 @@ package final class Authenticator: Sendable {
         guard let value, !value.isEmpty else { throw .invalidAPIKey(.missing) }
         guard let credential = Self.bearerCredential(in: value) else { throw .invalidAPIKey(.malformed) }
         let prefix = APIKey.prefix.utf8CodeUnitCount
-        if credential.count > prefix, credential.extracting(first: prefix).equals(APIKey.prefix) {
+        if credential.count >= prefix, credential.extracting(first: prefix).equals(APIKey.prefix) {
             guard APIKey.isWellFormed(credential) else { throw .invalidAPIKey(.malformed) }
             return try keys.principal(for: SHA256Digest(hashing: credential), now: now)
         }
         // A key of somebody else's, most likely.
-        guard Self.hasDot(credential) else { throw .invalidAPIKey(.unknownKey) }
+        guard credential.firstIndex(of: UInt8(ascii: "."), from: 0) != nil else { throw .invalidAPIKey(.unknownKey) }
         return try principal(ofToken: credential, now: now)
     }
 
@@ -75,17 +76,11 @@ package final class Authenticator: Sendable {
         }
     }
 
-    /// What follows `Bearer` and one space, if it has no space itself. The scheme's case doesn't matter (RFC 9110 §11.1).
+    /// What follows `Bearer` and one space. The scheme's case doesn't matter (RFC 9110 §11.1). Of what a credential is
+    /// made is for the forms of credentials to say; none of them knows a space.
     @_lifetime(copy value)
     package static func bearerCredential(in value: Span<UInt8>) -> Span<UInt8>? {
         guard value.count > 7, value.extracting(first: 7).equalsIgnoringCase("bearer ") else { return nil }
-        let credential = value.extracting(droppingFirst: 7)
-        for index in credential.indices where credential[index] <= 0x20 || credential[index] >= 0x7F { return nil }
-        return credential
-    }
-
-    private static func hasDot(_ credential: Span<UInt8>) -> Bool {
-        for index in credential.indices where credential[index] == UInt8(ascii: ".") { return true }
-        return false
+        return value[7] == UInt8(ascii: " ") ? nil : value.extracting(droppingFirst: 7)
     }
 }

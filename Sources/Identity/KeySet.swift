@@ -141,7 +141,9 @@ extension VerificationKey {
         let curves: [String: (identifier: [UInt8], bytes: Int)] = [
             "Ed25519": ([0x2B, 0x65, 0x70], 32), "Ed448": ([0x2B, 0x65, 0x71], 57),
         ]
-        guard let curve = curves[jwk["crv"]?.string ?? ""] else { throw KeyProblem("its `crv` is not Ed25519 or Ed448") }
+        guard let curve = curves[jwk["crv"]?.string ?? ""] else {
+            throw KeyProblem("its `crv` is not Ed25519 or Ed448")
+        }
         let x = try bytes(jwk, "x")
         guard x.count == curve.bytes else { throw KeyProblem("its `x` must have \(curve.bytes) bytes") }
         return DER.sequence(DER.sequence(DER.objectIdentifier(curve.identifier)), DER.bitString(x))

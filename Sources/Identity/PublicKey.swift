@@ -65,7 +65,8 @@ final class PublicKey: Sendable {
             }
             guard Self.rsaBits.contains(bits) else {
                 throw KeyProblem(
-                    "an RSA key must have \(Self.rsaBits.lowerBound) to \(Self.rsaBits.upperBound) bits, it has \(bits)")
+                    "an RSA key must have \(Self.rsaBits.lowerBound) to \(Self.rsaBits.upperBound) bits, it has \(bits)"
+                )
             }
         case .ecdsa(let curve):
             guard EVP_PKEY_is_a(key, "EC") == 1, groupName == curve.group else {
@@ -122,7 +123,8 @@ final class PublicKey: Sendable {
                 EVP_PKEY_CTX_set_rsa_padding(parameters, RSA_PKCS1_PSS_PADDING) == 1
                 && EVP_PKEY_CTX_set_rsa_pss_saltlen(parameters, RSA_PSS_SALTLEN_DIGEST) == 1
         }
-        isValid = isValid
+        isValid =
+            isValid
             && message.withUnsafeBufferPointer { message in
                 EVP_DigestVerify(
                     context, signature.baseAddress?.assumingMemoryBound(to: UInt8.self), signature.count,

@@ -11,55 +11,41 @@ import Wire
 ///     let principal = try authenticator.authenticate(value, now: now)
 ///     return cache.insert(value, principal: principal, attachment: slot(of: principal), generation: generation)
 ///
-/// - Cost of a hit: see docs/identity.md (about 40 ns for a token of 250 bytes); no allocation, no string.
-/// - Bound: `capacity` entries; each keeps the bytes of its credential (at most `credentialBytesMax`) and about 170 bytes
-///   besides, plus its `Principal`.
+/// - Cost of a hit: about 60 ns for a token of 250 bytes; no allocation, no string.
+/// - Bound: `capacity` entries. Each keeps the bytes of its credential (at most `credentialBytesMax`), about 130 bytes
+///   besides, and its `Principal`.
 /// - Isolation: one loop. Not `Sendable`.
 package final class TokenCache<Attachment: AnyObject> {
     /// What a verified credential leads to: who is asking, and what the loop keeps for them.
-    package final class Entry {
-        package let principal: Principal
-        /// The limiter's slot, found once and then reached without looking.
-        package let attachment: Attachment
-        fileprivate let expires: WallTime
-        fileprivate let generation: UInt64
+    package struct Entry {
+        fileprivate let verified: VerifiedCredential
 
-        fileprivate init(principal: Principal, attachment: Attachment, generation: UInt64) {
-            self.principal = principal
-            self.attachment = attachment
-            self.generation = generation
-            expires = principal.expires ?? WallTime(nanosecondsSinceEpoch: .max)
+        package var principal: Principal { verified.principal }
+        /// The limiter's slot, found once and then reached without looking.
+        package var attachment: Attachment {
+            // Only `insert` makes entries, and it takes nothing but an `Attachment`.
+            unsafeDowncast(verified.attachment, to: Attachment.self)
         }
     }
 
-    private var index: TokenIndex
-    /// By slot of the index.
-    private var entries: [Entry?]
-    private let credentialBytesMax: Int
+    private let credentials: VerifiedCredentials
 
     /// - Parameter capacity: entries, rounded up to a power of two; the table is allocated at once.
     /// - Parameter credentialBytesMax: longer ones are not kept; they are verified each time.
     /// - Parameter seed: makes the places of entries unpredictable; only tests name one.
     package init(capacity: Int, credentialBytesMax: Int, seed: UInt64 = .random(in: .min ... .max)) {
-        index = TokenIndex(capacity: capacity, seed: seed)
-        entries = Array(repeating: nil, count: index.capacity)
-        self.credentialBytesMax = credentialBytesMax
+        credentials = VerifiedCredentials(capacity: capacity, bytesMax: credentialBytesMax, seed: seed)
     }
 
-    package var count: Int { index.count }
-    package var capacity: Int { index.capacity }
+    package var count: Int { credentials.count }
+    package var capacity: Int { credentials.capacity }
 
     /// The entry of exactly these bytes, if it has not expired and no key was taken away since it was made.
     ///
     /// - Parameter generation: ``Authenticator/generation`` as it is now.
     package func lookup(_ token: Span<UInt8>, now: WallTime, generation: UInt64) -> Entry? {
-        guard let slot = index.find(token), let entry = entries[slot] else { return nil }
-        guard entry.generation == generation, now < entry.expires else {
-            entries[slot] = nil
-            index.clear(slot)
-            return nil
-        }
-        return entry
+        guard let verified = credentials.lookup(token, now: now, generation: generation) else { return nil }
+        return Entry(verified: verified)
     }
 
     /// Remembers a credential that was verified. When its set is full, one not used lately makes room.
@@ -70,15 +56,11 @@ package final class TokenCache<Attachment: AnyObject> {
     package func insert(
         _ token: Span<UInt8>, principal: Principal, attachment: Attachment, generation: UInt64
     ) -> Entry {
-        let entry = Entry(principal: principal, attachment: attachment, generation: generation)
-        if !token.isEmpty, token.count <= credentialBytesMax { entries[index.place(token)] = entry }
-        return entry
+        let verified = VerifiedCredential(
+            token, principal: principal, attachment: attachment, generation: generation)
+        credentials.insert(token, verified)
+        return Entry(verified: verified)
     }
 
-    package func removeAll() {
-        for slot in entries.indices where entries[slot] != nil {
-            entries[slot] = nil
-            index.clear(slot)
-        }
-    }
+    package func removeAll() { credentials.removeAll() }
 }

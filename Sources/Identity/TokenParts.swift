@@ -1,4 +1,5 @@
 import GatewayCore
+import Glibc
 import Wire
 
 /// A token in the compact form, cut and decoded, before anything about it is believed.
@@ -14,30 +15,22 @@ struct TokenParts: ~Copyable {
 
     /// - Throws: `.malformed` unless `token` is three parts of strict base64url, none of them empty but the claims.
     init(_ token: Span<UInt8>) throws(TokenProblem) {
-        var dots = (first: -1, second: -1)
-        for index in token.indices where token[index] == UInt8(ascii: ".") {
-            if dots.first < 0 {
-                dots.first = index
-            } else if dots.second < 0 {
-                dots.second = index
-            } else {
-                throw .malformed
-            }
-        }
-        guard dots.first > 0, dots.second > 0, dots.second + 1 < token.count else { throw .malformed }
+        let dot = UInt8(ascii: ".")
+        guard let first = token.firstIndex(of: dot, from: 0), first > 0,
+            let second = token.firstIndex(of: dot, from: first + 1), second + 1 < token.count,
+            token.firstIndex(of: dot, from: second + 1) == nil
+        else { throw .malformed }
         var bytes = ByteWriter(capacity: token.count + 9)
-        guard Base64URL.decode(token.extracting(0..<dots.first), appendingTo: &bytes) else { throw .malformed }
+        guard Base64URL.decode(token.extracting(0..<first), appendingTo: &bytes) else { throw .malformed }
         let headerEnd = bytes.count
-        guard Base64URL.decode(token.extracting(dots.first + 1..<dots.second), appendingTo: &bytes) else {
-            throw .malformed
-        }
+        guard Base64URL.decode(token.extracting(first + 1..<second), appendingTo: &bytes) else { throw .malformed }
         let claimsEnd = bytes.count
-        guard Base64URL.decode(token.extracting(dots.second + 1..<token.count), appendingTo: &bytes) else {
+        guard Base64URL.decode(token.extracting(droppingFirst: second + 1), appendingTo: &bytes) else {
             throw .malformed
         }
         self.headerEnd = headerEnd
         self.claimsEnd = claimsEnd
-        signedCount = dots.second
+        signedCount = second
         decoded = bytes
     }
 
@@ -51,5 +44,17 @@ struct TokenParts: ~Copyable {
     }
     var signature: Span<UInt8> {
         @_lifetime(borrow self) borrowing get { decoded.bytes.extracting(claimsEnd..<decoded.count) }
+    }
+}
+
+extension Span<UInt8> {
+    /// Where `byte` is next, from `start` on; `nil` if nowhere. - Precondition: `start` is at most `count`.
+    func firstIndex(of byte: UInt8, from start: Int) -> Int? {
+        precondition(start >= 0 && start <= count)
+        return withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress, let found = memchr(base + start, Int32(byte), bytes.count - start)
+            else { return nil }
+            return UnsafeRawPointer(found) - base
+        }
     }
 }

@@ -23,7 +23,9 @@ package struct TrustedIssuer: Sendable {
     static let countMax = 64
 
     func check() throws(KeyProblem) {
-        guard !name.isEmpty, !name.contains("/") else { throw KeyProblem("the issuer's name `\(name)` is empty or has a slash") }
+        guard !name.isEmpty, !name.contains("/") else {
+            throw KeyProblem("the issuer's name `\(name)` is empty or has a slash")
+        }
         guard !issuer.isEmpty else { throw KeyProblem("the issuer `\(name)` needs an `iss`") }
         guard !audiences.isEmpty, audiences.count <= Self.countMax, !audiences.contains("") else {
             throw KeyProblem("the issuer `\(name)` needs 1 to \(Self.countMax) audiences, none of them empty")
@@ -92,11 +94,12 @@ package final class TokenVerifier: Sendable {
         return try TokenVerifier(issuers: changed, leeway: leeway, tokenBytesMax: tokenBytesMax)
     }
 
-    /// Who comes with `token`: `kind` is `.token`, `id` is the issuer's name, a slash and the subject, and `expires` has
-    /// the leeway added.
+    /// Who comes with `token`. The id is the issuer's name, a slash and the subject; it ends when `exp` and the leeway
+    /// are over.
     ///
     /// - Parameter token: the compact form, without the scheme.
-    /// - Throws: why not. `.unknownKey` may mean that the issuer has a key we haven't seen: see ``issuerOfUnknownKey(in:)``.
+    /// - Throws: why not. `.unknownKey` may mean that the issuer has a key we haven't seen:
+    ///   ``issuerOfUnknownKey(in:)`` says which issuer that is.
     package func verify(_ token: Span<UInt8>, now: WallTime) throws(TokenProblem) -> Principal {
         guard token.count <= tokenBytesMax else { throw .malformed }
         let parts = try TokenParts(token)
@@ -120,8 +123,8 @@ package final class TokenVerifier: Sendable {
             kind: .token, id: id.bytes.text, models: models, requestsPerWindow: claims.requestsPerWindow, expires: end)
     }
 
-    /// The trusted issuer that `token` names, for a token that ``verify(_:now:)`` refused with `.unknownKey`: its key set
-    /// may have changed, or was never fetched. Nothing of the token is verified.
+    /// The trusted issuer that `token` names, for a token that ``verify(_:now:)`` refused with `.unknownKey`: its key
+    /// set may have changed, or was never fetched. Nothing of the token is verified.
     package func issuerOfUnknownKey(in token: Span<UInt8>) -> TrustedIssuer? {
         do throws(TokenProblem) {
             let parts = try TokenParts(token)

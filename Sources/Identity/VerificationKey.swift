@@ -26,7 +26,9 @@ package struct VerificationKey: Sendable {
     /// - Throws: `KeyProblem` if it is shorter than the hash (RFC 7518 §3.2), or a PEM text: a public key that serves
     ///   as a secret is known to everybody.
     package init(id: String?, algorithm: SignatureAlgorithm, secret: [UInt8]) throws(KeyProblem) {
-        guard algorithm.family == .hmac else { throw KeyProblem("\(algorithm.rawValue) takes a public key, not a secret") }
+        guard algorithm.family == .hmac else {
+            throw KeyProblem("\(algorithm.rawValue) takes a public key, not a secret")
+        }
         guard secret.count >= algorithm.hashBytes else {
             throw KeyProblem("a secret for \(algorithm.rawValue) needs at least \(algorithm.hashBytes) bytes")
         }
@@ -34,7 +36,7 @@ package struct VerificationKey: Sendable {
         try self.init(id, algorithm, .secret(HMACKey(secret: secret, algorithm: algorithm)))
     }
 
-    /// A public key or a certificate as PEM text, for all algorithms but HMAC's. Throws if it doesn't fit the algorithm.
+    /// A public key or a certificate as PEM text, for all algorithms but HMAC's. Throws if it doesn't fit.
     package init(id: String?, algorithm: SignatureAlgorithm, pem: String) throws(KeyProblem) {
         try self.init(id, algorithm, .publicKey(PublicKey(pem: pem, algorithm: algorithm)))
     }

@@ -104,11 +104,11 @@ extension Exchange: ReplyDelegate {
             writer.append(milliseconds: call.sentAt - arrivedAt)
             writer.appendLineEnd()
         }
-        if let session {
+        if let sessionID {
             writer.append("x-session-id: ")
-            writer.append(session.id)
+            writer.append(sessionID)
             writer.appendLineEnd()
-            if session.startedAnew { writer.append("x-session-started-anew: true\r\n") }
+            if session?.startedAnew == true { writer.append("x-session-started-anew: true\r\n") }
         }
         if let sessionDegraded { writer.appendField("x-session-degraded", sessionDegraded) }
         appendCORS(to: &writer)

@@ -33,6 +33,8 @@ package final class Exchange {
     var standing: KeyBudget.Standing?
     var model: ServedModel?
     var session: OpenSession?
+    /// The session that the request names, whether it could be opened or not.
+    var sessionID: String?
     /// A word for the `X-Session-Degraded` header: history was not read, or the turn was not stored.
     var sessionDegraded: StaticString?
     /// A stream ended with an error event.
@@ -62,6 +64,7 @@ package final class Exchange {
         standing = nil
         model = nil
         session = nil
+        sessionID = nil
         sessionDegraded = nil
         status = 0
         didBreakStream = false
@@ -81,6 +84,7 @@ package final class Exchange {
         standing = nil
         model = nil
         session = nil
+        sessionID = nil
         sessionDegraded = nil
         status = 0
         didBreakStream = false

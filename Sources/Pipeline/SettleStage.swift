@@ -44,6 +44,7 @@ struct SettleStage {
             guard exchange.call.holdsEnd else { break }
             let isStored = await rememberStream(exchange)
             exchange.call.relay.sendEnd(exchange.call, comment: isStored ? nil : "x-session-degraded")
+        case .replayed(let reply): replay(reply, exchange)
         case .refused(let status, let body, let retryAfter):
             await forgetTurn(exchange)
             exchange.reply(refused: status, body: body, retryAfter: retryAfter)
@@ -97,29 +98,49 @@ struct SettleStage {
 
     private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
-        let message = reply.withBody { body in
-            body.extracting(reply.chunk.choice.delta).withUnsafeBufferPointer { Array($0) }
+        let (message, whole) = reply.withBody { body in
+            let message = body.extracting(reply.chunk.choice.delta)
+            return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
         }
-        if await !memory.append(message, to: session, exchange: exchange) { exchange.sessionDegraded = "not-stored" }
+        if await !memory.append(message, reply: whole, to: session, deadline: appendDeadline) {
+            exchange.sessionDegraded = "not-stored"
+        }
     }
 
     private func rememberStream(_ exchange: Exchange) async -> Bool {
         guard let session = exchange.session, let memory = services.sessions else { return false }
-        guard exchange.call.relay.isTextWhole, !exchange.call.relay.hasToolsOrReasoning else {
-            await memory.release(session, exchange: exchange)
+        let relay = exchange.call.relay
+        guard relay.isTextWhole, !relay.hasToolsOrReasoning else {
+            await memory.release(session)
             return false
         }
         var message = ByteWriter()
         message.append("{\"role\":\"assistant\",\"content\":\"")
-        exchange.call.relay.withText { message.append($0) }
+        relay.withText { message.append($0) }
         message.append("\"}")
-        return await memory.append(message.withUnsafeBytes { Array($0) }, to: session, exchange: exchange)
+        var reply = ByteWriter()
+        relay.appendWholeReply(exchange.call, message: message.bytes, to: &reply)
+        return await memory.append(
+            message.withUnsafeBytes { Array($0) }, reply: reply.withUnsafeBytes { Array($0) }, to: session,
+            deadline: appendDeadline)
+    }
+
+    private var appendDeadline: Moment {
+        services.loop.now + (services.settings.sessions?.appendTimeout ?? .zero)
     }
 
     /// The turn failed: the next one need not wait for it.
     private func forgetTurn(_ exchange: Exchange) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
-        await memory.release(session, exchange: exchange)
+        await memory.release(session)
+    }
+
+    /// Answers a repeated turn as it was answered before: whole, or as a stream if that is asked for now.
+    private func replay(_ reply: [UInt8], _ exchange: Exchange) {
+        guard exchange.call.request?.isStream == true, let chunk = try? ChatChunk.read(reply.span) else {
+            return exchange.reply(200, contentType: "application/json", body: reply.span)
+        }
+        exchange.call.relay.replay(reply.span, of: chunk, exchange.call)
     }
 
     // MARK: Charging

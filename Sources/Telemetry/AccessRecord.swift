@@ -43,87 +43,73 @@ package struct AccessRecord {
         self.client = client
     }
 
+    /// More than the longest line there can be: every byte of every text escaped as six.
+    static let lineBytesMax = 8192
+
     /// Appends the line with its line feed. `timestamp` belongs to the log, so that it keeps the second between lines.
     package func append(
         to out: inout ByteWriter, timestamp: inout TimestampText, requestID: Span<UInt8>, model: Span<UInt8>
     ) {
-        out.reserve(640)
-        out.append("{\"time\":\"")
-        timestamp.append(time, to: &out)
-        out.append("\",\"id\":")
-        out.append(quoted: requestID, limit: 128)
-        out.append(",\"principal\":")
-        Self.append(principal, to: &out)
-        if let tokenProblem {
-            out.append(",\"token_problem\":\"")
-            out.append(tokenProblem.label)
-            out.append(0x22)
+        out.appendUninitialized(Self.lineBytesMax) { room in
+            var line = LineCursor(room)
+            line.put("{\"time\":\"")
+            timestamp.put(time, on: &line)
+            line.put("\",\"id\":")
+            line.put(quoted: requestID, limit: 128)
+            line.put(",\"principal\":")
+            line.put(quotedOrNull: principal)
+            if let tokenProblem {
+                line.put(",\"token_problem\":")
+                line.put(quoted: tokenProblem.label)
+            }
+            line.put(",\"method\":\"")
+            line.put(method)
+            line.put("\",\"path\":\"")
+            line.put(path)
+            line.put("\",\"model\":")
+            if model.isEmpty { line.put("null") } else { line.put(quoted: model, limit: 128) }
+            line.put(",\"pool\":")
+            line.put(quotedOrNull: pool)
+            if hasSession { line.put(",\"session\":true") } else { line.put(",\"session\":false") }
+            if isStream { line.put(",\"stream\":true") } else { line.put(",\"stream\":false") }
+            line.put(",\"status\":")
+            line.put(decimal: status)
+            line.put(",\"outcome\":")
+            line.put(quoted: outcome.label)
+            line.put(",\"replica\":")
+            line.put(quotedOrNull: replica)
+            putNumbers(on: &line)
+            line.put(",\"client\":")
+            line.put(quoted: client, limit: 64)
+            line.put("}\n")
+            return line.count
         }
-        out.append(",\"method\":\"")
-        out.append(method)
-        out.append("\",\"path\":\"")
-        out.append(path)
-        out.append("\",\"model\":")
-        if model.isEmpty { out.append("null") } else { out.append(quoted: model, limit: 128) }
-        out.append(",\"pool\":")
-        Self.append(pool, to: &out)
-        out.append(hasSession ? ",\"session\":true" : ",\"session\":false")
-        out.append(isStream ? ",\"stream\":true" : ",\"stream\":false")
-        out.append(",\"status\":")
-        out.append(decimal: status)
-        out.append(",\"outcome\":\"")
-        out.append(outcome.label)
-        out.append("\",\"replica\":")
-        Self.append(replica, to: &out)
-        appendNumbers(to: &out)
-        out.append(",\"client\":")
-        out.append(quoted: client, limit: 64)
-        out.append("}\n")
     }
 
-    private func appendNumbers(to out: inout ByteWriter) {
-        out.append(",\"attempts\":")
-        out.append(decimal: attempts)
-        out.append(",\"resumes\":")
-        out.append(decimal: resumes)
+    private func putNumbers(on line: inout LineCursor) {
+        line.put(",\"attempts\":")
+        line.put(decimal: attempts)
+        line.put(",\"resumes\":")
+        line.put(decimal: resumes)
         if let usage {
-            out.append(",\"prompt_tokens\":")
-            out.append(decimal: usage.promptTokens)
-            out.append(",\"completion_tokens\":")
-            out.append(decimal: usage.completionTokens)
+            line.put(",\"prompt_tokens\":")
+            line.put(decimal: usage.promptTokens)
+            line.put(",\"completion_tokens\":")
+            line.put(decimal: usage.completionTokens)
         } else {
-            out.append(",\"prompt_tokens\":null,\"completion_tokens\":null")
+            line.put(",\"prompt_tokens\":null,\"completion_tokens\":null")
         }
-        out.append(",\"bytes_in\":")
-        out.append(decimal: bytesIn)
-        out.append(",\"bytes_out\":")
-        out.append(decimal: bytesOut)
-        out.append(",\"ttft_ms\":")
-        if let timeToFirstToken {
-            Self.append(milliseconds: timeToFirstToken, to: &out)
-        } else {
-            out.append("null")
-        }
-        out.append(",\"duration_ms\":")
-        Self.append(milliseconds: duration, to: &out)
-        out.append(",\"queue_ms\":")
-        Self.append(milliseconds: queueWait, to: &out)
-        out.append(",\"overhead_ms\":")
-        Self.append(milliseconds: overhead, to: &out)
-    }
-
-    private static func append(_ text: String?, to out: inout ByteWriter) {
-        if let text { out.append(quoted: text) } else { out.append("null") }
-    }
-
-    /// Milliseconds with three decimals.
-    private static func append(milliseconds interval: Interval, to out: inout ByteWriter) {
-        let microseconds = max(0, Int(interval.nanoseconds / 1000))
-        out.append(decimal: microseconds / 1000)
-        let rest = microseconds % 1000
-        out.append(0x2E)
-        out.append(UInt8(truncatingIfNeeded: 0x30 + rest / 100))
-        out.append(UInt8(truncatingIfNeeded: 0x30 + rest / 10 % 10))
-        out.append(UInt8(truncatingIfNeeded: 0x30 + rest % 10))
+        line.put(",\"bytes_in\":")
+        line.put(decimal: bytesIn)
+        line.put(",\"bytes_out\":")
+        line.put(decimal: bytesOut)
+        line.put(",\"ttft_ms\":")
+        if let timeToFirstToken { line.put(milliseconds: timeToFirstToken) } else { line.put("null") }
+        line.put(",\"duration_ms\":")
+        line.put(milliseconds: duration)
+        line.put(",\"queue_ms\":")
+        line.put(milliseconds: queueWait)
+        line.put(",\"overhead_ms\":")
+        line.put(milliseconds: overhead)
     }
 }

@@ -91,6 +91,8 @@ package final class LineBuffer: Sendable {
         }
     }
 
+    var isWriterAsleep: Bool { state.withLock { $0.writerSleeps } }
+
     func countDropped(_ lines: Int) { state.withLock { $0.dropped += lines } }
 }
 

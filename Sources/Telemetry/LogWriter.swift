@@ -44,7 +44,7 @@ package final class LogWriter: Sendable {
     /// Opens the destinations. Nothing is written before ``start()``; lines wait.
     package init(
         access: LogDestination, loops: Int, bytesMaxPerLoop: Int, events: LogDestination,
-        clock: @escaping @Sendable () -> WallTime = { .now }
+        level: EventLog.Level = .info, clock: @escaping @Sendable () -> WallTime = { .now }
     ) throws(LogFileError) {
         let wake = WakeUp()
         self.wake = wake
@@ -53,7 +53,7 @@ package final class LogWriter: Sendable {
         accessBuffers =
             access == .off ? [] : (0..<loops).map { _ in LineBuffer(bytesMax: bytesMaxPerLoop, wake: wake) }
         eventBuffer = LineBuffer(bytesMax: 1 << 18, wake: wake)
-        self.events = EventLog(buffer: eventBuffer, clock: clock)
+        self.events = EventLog(buffer: eventBuffer, level: level, clock: clock)
     }
 
     /// Where loop number `loop` puts its access lines; `nil` when the access log is off.

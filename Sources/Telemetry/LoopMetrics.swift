@@ -1,7 +1,7 @@
 import GatewayCore
 
 /// How a broken stream was continued elsewhere, best way first; see DESIGN §6, "Failover".
-package enum ResumeWay: Int, Sendable, CaseIterable {
+package enum ResumeResult: Int, Sendable, CaseIterable {
     case tokenIDs, prefill, replay
     /// No way was open: the client got an honest end.
     case none
@@ -86,7 +86,7 @@ package final class LoopMetrics: Sendable {
     /// A request moves to another replica before its first content.
     package func retried(pool: Int) { pools[pool].retries.add() }
     /// A stream that broke after its first content was continued, or could not be.
-    package func resumed(_ way: ResumeWay, pool: Int) { pools[pool].resumes[way.rawValue].add() }
+    package func resumed(_ way: ResumeResult, pool: Int) { pools[pool].resumes[way.rawValue].add() }
     /// One attempt at a replica ended.
     package func attempted(_ result: AttemptResult, replica: Int) {
         replicas[replica].attempts[Int(result.index)].add()

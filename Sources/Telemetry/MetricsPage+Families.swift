@@ -33,7 +33,7 @@ extension MetricsPage {
         }
         family("weir_resumes_total", .counter, "Streams that broke after their first content, by the way they went on.")
         for (pool, name) in shape.pools.enumerated() {
-            for way in ResumeWay.allCases {
+            for way in ResumeResult.allCases {
                 let count = loops.sum { $0.pools[pool].resumes[way.rawValue].value }
                 sample(["pool": name, "way": way.label], count)
             }

@@ -14,16 +14,24 @@ package struct TimestampText: Sendable {
 
     /// Appends `time`, truncated to the millisecond.
     package mutating func append(_ time: WallTime, to out: inout ByteWriter) {
+        out.appendUninitialized(24) { room in
+            var line = LineCursor(room)
+            put(time, on: &line)
+            return line.count
+        }
+    }
+
+    mutating func put(_ time: WallTime, on line: inout LineCursor) {
         let milliseconds = Self.floorDivide(time.nanosecondsSinceEpoch, 1_000_000)
         let second = Self.floorDivide(milliseconds, 1000)
         if second != self.second { write(second) }
-        out.append(text.span)
-        out.append(0x2E)  // .
+        line.put(text.span)
+        line.put(0x2E)  // .
         let rest = Int(milliseconds - second * 1000)
-        out.append(Self.digit(rest / 100))
-        out.append(Self.digit(rest / 10))
-        out.append(Self.digit(rest))
-        out.append(0x5A)  // Z
+        line.put(Self.digit(rest / 100))
+        line.put(Self.digit(rest / 10))
+        line.put(Self.digit(rest))
+        line.put(0x5A)  // Z
     }
 
     private mutating func write(_ second: Int64) {

@@ -395,6 +395,41 @@ package final class StreamRelay: ReadinessHandler {
         sendOut(from: start, call, closes: true)
     }
 
+    /// The stream that was relayed, as a whole reply: what a repetition of its turn is answered with.
+    package func appendWholeReply(_ call: UpstreamCall, message: Span<UInt8>, to writer: inout ByteWriter) {
+        let stream = streamWriter(call)
+        writer.append("{\"id\":")
+        writer.append(stream.id)
+        writer.append(",\"object\":\"chat.completion\",\"created\":")
+        writer.append(stream.created)
+        writer.append(",\"model\":")
+        writer.append(stream.model)
+        writer.append(",\"choices\":[{\"index\":0,\"message\":")
+        writer.append(message)
+        writer.append(",\"finish_reason\":\"")
+        writer.append(finish.name)
+        writer.append("\"}],\"usage\":")
+        writer.append(usage: call.usage ?? Usage(promptTokens: 0, completionTokens: deltas))
+        writer.append("}")
+    }
+
+    /// Sends a whole reply, kept from before, as a stream.
+    package func replay(_ reply: Span<UInt8>, of chunk: ChatChunk, _ call: UpstreamCall) {
+        func value(_ range: ByteRange) -> [UInt8] { reply.extracting(range).withUnsafeBufferPointer { Array($0) } }
+        let stream = ChatStreamWriter(
+            kind: .chat, id: value(chunk.id), created: value(chunk.created), model: value(chunk.model))
+        buffers.out.removeAll()
+        let start = buffers.out.openChunk()
+        stream.appendRole(into: &buffers.out)
+        stream.append(content: reply.extracting(chunk.choice.content.raw), into: &buffers.out)
+        stream.append(finish: chunk.choice.finish, into: &buffers.out)
+        if let usage = chunk.usage, call.request?.includesUsage == true {
+            stream.append(usage: usage, into: &buffers.out)
+        }
+        ChatStreamWriter.appendDone(into: &buffers.out)
+        sendOut(from: start, call, closes: true)
+    }
+
     /// Whether the stream ended by `[DONE]` or the end of its body after the finish was passed on already.
     package var isEndSent: Bool { end == .complete }
 }

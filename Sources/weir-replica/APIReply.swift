@@ -45,7 +45,7 @@ extension APIReply {
 
     /// The end: the finish reason, the usage if it was asked for, and `[DONE]`.
     func writeEnd(
-        _ reason: FinishReason, text: String, tokens: [Int32], usage: Usage, cachedTokens: Int,
+        _ reason: EndReason, text: String, tokens: [Int32], usage: Usage, cachedTokens: Int,
         into writer: inout ByteWriter
     ) {
         event(into: &writer) { writer in
@@ -84,7 +84,7 @@ extension APIReply {
     }
 
     private func choice(
-        text: String, isFirst: Bool = false, tokens: [Int32]?, prompt: [Int32]? = nil, reason: FinishReason? = nil,
+        text: String, isFirst: Bool = false, tokens: [Int32]?, prompt: [Int32]? = nil, reason: EndReason? = nil,
         into writer: inout ByteWriter
     ) {
         writer.member("choices")
@@ -125,7 +125,7 @@ extension APIReply {
         var cachedTokens = 0
         var text = ""
         var tokens: [Int32] = []
-        var reason = FinishReason.stop
+        var reason = EndReason.stop
         var usage = Usage()
     }
 

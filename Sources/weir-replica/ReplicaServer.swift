@@ -27,6 +27,7 @@ final class ReplicaServer {
         chunks: ChunkedDecoder.Limits(extensionBytes: 4_096, trailerBytes: 4_096, trailerFields: 16),
         bodyBytesMax: 8 << 20, headTimeout: .seconds(30), bodyStall: .seconds(30), idleTimeout: .seconds(120),
         writeStall: .seconds(60))
+    private static let connectionsMax = 4_096
     private let memory = BodyMemory(limitBytes: 128 << 20)
 
     init(_ loop: EventLoop, _ worker: Worker, _ engine: LlamaEngine, alias: String?) {
@@ -53,6 +54,7 @@ final class ReplicaServer {
     func listen(on descriptor: Int32) throws {
         listener = try Listener(on: loop, descriptor: descriptor) { [unowned self] accepted in
             guard let stream = try? Stream.accepted(accepted, on: loop, tls: nil) else { return }
+            guard connections.count < Self.connectionsMax else { return stream.close(reset: true) }
             loop.spawn { await self.serve(stream) }
         }
     }

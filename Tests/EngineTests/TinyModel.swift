@@ -49,7 +49,7 @@ struct CollectedAnswer: Sendable {
     var cached = 0
     var text = ""
     var tokens: [Int32] = []
-    var reason: FinishReason?
+    var reason: EndReason?
     var usage: Usage?
     var failure: GenerationFailure?
 }

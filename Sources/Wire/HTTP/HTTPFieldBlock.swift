@@ -7,7 +7,7 @@ struct FieldBlock: Sendable {
     /// Which fields are there at least once.
     private var present: UInt64 = 0
     /// Where the head begins in the buffer; -1 before the first one.
-    private(set) var origin = -1
+    private var origin = -1
     private(set) var lineStart = 0
     /// Everything before it was searched for line ends.
     private var scanned = 0
@@ -19,6 +19,9 @@ struct FieldBlock: Sendable {
         lineStart = start
         scanned = start
     }
+
+    /// Whether `bytes` can be those of the head at hand, and more.
+    func continues(in bytes: Span<UInt8>, from start: Int) -> Bool { origin == start && scanned <= bytes.count }
 
     /// Forgets the head and gives the memory back.
     mutating func release() {
@@ -67,7 +70,9 @@ struct FieldBlock: Sendable {
         guard colon < end else { throw .missingColon }
         guard colon > start else { throw .emptyFieldName }
         let id = FieldID.named(bytes, from: start, to: colon)
-        if id.isUncheckedName { try checkName(bytes, start..<colon, id) }
+        if id.isUncheckedName, !bytes.isPlainToken(from: start, to: colon) {
+            try checkName(bytes, start..<colon, id)
+        }
         if id != .other {
             let bit = id.bit
             if present & bit & singletons != 0 { throw Self.duplicate(id) }
@@ -148,6 +153,12 @@ struct FieldBlock: Sendable {
     /// Source: RFC 9110 §7.6.1, RFC 9112 §9.3.
     mutating func applyConnection(_ bytes: Span<UInt8>, minorVersion: Int) throws(HTTPViolation) -> Bool {
         guard has(.connection) else { return minorVersion == 1 }
+        if let only = first(.connection), count(of: .connection) == 1 {
+            // What nearly every client sends.
+            let start = Int(only.start)
+            if only.count == 10, bytes.holdsIgnoringCase("keep-alive", at: start) { return true }
+            if only.count == 5, bytes.holdsIgnoringCase("close", at: start) { return false }
+        }
         var closes = false
         var keeps = false
         var options = 0

@@ -15,7 +15,9 @@ extension ByteWriter {
     /// `POST /v1/chat/completions HTTP/1.1` and the line end.
     ///
     /// - In: a target from a parsed request or the configuration: it is written as it is.
+    /// - Precondition: `method` is not ``HTTPMethod/other``, which has no text.
     package mutating func appendRequestLine(_ method: HTTPMethod, _ target: borrowing Span<UInt8>) {
+        precondition(method != .other)
         append(method.text)
         append(0x20)
         append(target)
@@ -148,9 +150,10 @@ extension ByteWriter {
     }
 }
 
-/// Chunks whose size is known only when they are full: room is left in front and the size line put right before the bytes.
+/// Chunks whose size is known only when they are full: room is left in front, and the size line put right before the
+/// bytes.
 extension ByteWriter {
-    /// Bytes that ``openChunk()`` leaves free: a size up to 2^32 and its line end.
+    /// Bytes that ``openChunk()`` leaves free: a size below 2^32 and its line end.
     private static var chunkStartMax: Int { 10 }
 
     /// Leaves room for a size line. - Returns: what ``closeChunk(_:)`` wants.
@@ -161,10 +164,10 @@ extension ByteWriter {
 
     /// Frames the bytes since `start` as one chunk. - Returns: where the chunk begins.
     ///
-    /// - Precondition: there are bytes, and `start` came from ``openChunk()``.
+    /// - Precondition: there are bytes, fewer than 2^32, and `start` came from ``openChunk()``.
     package mutating func closeChunk(_ start: Int) -> Int {
         var size = count - start
-        precondition(size > 0 && start >= Self.chunkStartMax)
+        precondition(size > 0 && size >> 32 == 0 && start >= Self.chunkStartMax)
         appendLineEnd()
         var at = start - 2
         overwrite(at: at, with: 0x0D)

@@ -52,8 +52,9 @@ package struct ReplyHead: Sendable {
     package mutating func parse(
         _ bytes: Span<UInt8>, from origin: Int, limits: HeadLimits, requestMethod: HTTPMethod
     ) throws(HTTPViolation) -> ReplyProgress {
+        precondition(origin >= 0 && origin <= bytes.count)
         if phase == .finished { interims = 0 }
-        if phase == .finished || phase == .afterInterim || block.origin != origin {
+        if phase == .finished || phase == .afterInterim || !block.continues(in: bytes, from: origin) {
             block.begin(at: origin)
             phase = .statusLine
         }

@@ -47,18 +47,20 @@ package struct RequestHead: Sendable {
 
     /// Reads the head that begins at `origin`; call it again with more bytes until it is complete.
     ///
-    /// - In: the same bytes as before from `origin` on, and maybe more. With another `origin` it begins anew.
+    /// - In: the same bytes as before from `origin` on, and maybe more. With another `origin`, or fewer bytes, it
+    ///   begins anew.
     /// - Out: `.complete` once, with all ranges valid for `bytes`. The call after that begins a new head.
     /// - Throws: what is wrong, as soon as the line it is in has arrived; the same however the input was split.
     /// - Cost: O(new bytes); no allocation once the field array has grown.
     package mutating func parse(
         _ bytes: Span<UInt8>, from origin: Int, limits: HeadLimits
     ) throws(HTTPViolation) -> HeadProgress {
-        if phase == .finished || block.origin != origin { begin(at: origin) }
+        precondition(origin >= 0 && origin <= bytes.count)
+        if phase == .finished || !block.continues(in: bytes, from: origin) { begin(at: origin) }
         let entered = phase
         phase = .finished
         if entered == .requestLine {
-            guard try parseFirstLine(bytes, limits) else {
+            guard try parseFirstLine(bytes, from: origin, limits) else {
                 phase = .requestLine
                 return .incomplete
             }
@@ -95,8 +97,10 @@ package struct RequestHead: Sendable {
     }
 
     /// - Out: whether the request line is there.
-    private mutating func parseFirstLine(_ bytes: Span<UInt8>, _ limits: HeadLimits) throws(HTTPViolation) -> Bool {
-        let headEnd = block.origin + limits.headBytes
+    private mutating func parseFirstLine(
+        _ bytes: Span<UInt8>, from origin: Int, _ limits: HeadLimits
+    ) throws(HTTPViolation) -> Bool {
+        let headEnd = origin + limits.headBytes
         while true {
             let lineEnd = block.lineStart + limits.requestLineBytes + 2
             let isLineBound = lineEnd <= headEnd

@@ -37,6 +37,11 @@ enum JSONStringSearch {
                         at += 2
                         continue
                     }
+                    // Plane 1 to 16: neither overlong nor above U+10FFFF.
+                    if word & 0xC0C0_C0F8 == 0x8080_80F0, ((word & 7) << 2 | word >> 12 & 3) &- 1 < 16 {
+                        at += 4
+                        continue
+                    }
                 }
                 let length = JSONText.lengthOfCharacter(buffer, at: at)
                 guard length > 0 else { return -at }
@@ -47,13 +52,17 @@ enum JSONStringSearch {
     }
 
     /// All ones in each byte that is a quote, a backslash or, read as signed, below a space.
+    ///
+    /// Spelled with whole types on both sides: the comparisons of a vector with a scalar compile to a loop over bytes.
     @inline(__always)
     private static func specials(_ block: SIMD16<UInt8>) -> SIMD2<UInt64> {
+        // All types below are sixteen bytes without padding; every bit pattern is a value of theirs.
         let signed = unsafeBitCast(block, to: SIMD16<Int8>.self)
-        let mask =
-            (signed .== SIMD16(repeating: 0x22)) .| (signed .== SIMD16(repeating: 0x5C))
-            .| (signed .< SIMD16(repeating: 0x20))
-        return unsafeBitCast(mask, to: SIMD2<UInt64>.self)
+        let quotes: SIMDMask<SIMD16<Int8>> = signed .== SIMD16<Int8>(repeating: 0x22)
+        let backslashes: SIMDMask<SIMD16<Int8>> = signed .== SIMD16<Int8>(repeating: 0x5C)
+        let others: SIMDMask<SIMD16<Int8>> = signed .< SIMD16<Int8>(repeating: 0x20)
+        return unsafeBitCast(quotes, to: SIMD2<UInt64>.self) | unsafeBitCast(backslashes, to: SIMD2<UInt64>.self)
+            | unsafeBitCast(others, to: SIMD2<UInt64>.self)
     }
 
     @inline(never)

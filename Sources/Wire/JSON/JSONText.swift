@@ -50,6 +50,24 @@ package enum JSONText {
         }
     }
 
+    /// Whether `raw` ends in a true, non-empty prefix of `other`: perhaps the rest of it was on the way. Both are raw
+    /// and may be escaped differently.
+    ///
+    /// - Cost: unescapes both; O(raw + other²).
+    package static func ends(_ raw: Span<UInt8>, inPrefixOf other: Span<UInt8>) -> Bool {
+        var text = ByteWriter()
+        unescape(raw, into: &text)
+        var wanted = ByteWriter()
+        unescape(other, into: &wanted)
+        return text.withUnsafeBytes { text in
+            wanted.withUnsafeBytes { wanted in
+                (1..<max(1, wanted.count)).contains { length in
+                    length <= text.count && text.suffix(length).elementsEqual(wanted.prefix(length))
+                }
+            }
+        }
+    }
+
     /// The UTF-16 code unit of the escape `\uXXXX` whose backslash is at `index`; `nil` if there is none.
     static func codeUnit(in bytes: Span<UInt8>, at index: Int) -> UInt32? {
         guard index + 6 <= bytes.count, bytes[index] == UInt8(ascii: "\\"), bytes[index + 1] == UInt8(ascii: "u")
@@ -185,7 +203,8 @@ extension JSONNumber {
         while index < digits.count {
             let (tenfold, tooLarge) = value.multipliedReportingOverflow(by: 10)
             let digit = Int(digits[index] &- UInt8(ascii: "0"))
-            let (sum, overflow) = isNegative
+            let (sum, overflow) =
+                isNegative
                 ? tenfold.subtractingReportingOverflow(digit) : tenfold.addingReportingOverflow(digit)
             if tooLarge || overflow { return nil }
             value = sum

@@ -17,12 +17,13 @@ package struct BodyEdits: Sendable {
     /// Sets whichever of `max_completion_tokens` and `max_tokens` is in force.
     package var maxTokens: Int?
     /// Text of the answer so far, escaped but without quotes: becomes a partial assistant message that the replica is
-    /// asked to continue. If the client itself asked to continue its last message, that message gets longer.
+    /// asked to continue. If the client itself asked to continue its last message, that message gets longer; so does
+    /// the prompt of a plain completion, if it is one string.
     package var continuation: [UInt8]?
     package var returnsTokenIDs = false
     /// Replaces or adds `prompt`, a complete JSON value.
     package var prompt: [UInt8]?
-    /// Members to leave out besides.
+    /// Members to leave out besides; the model and grammars stay.
     package var removed: ChatMemberSet = []
 
     package init() {}
@@ -43,19 +44,20 @@ package struct BodyEdits: Sendable {
     ) -> SplicedBody {
         var removed = removed
         if removesSessionID { removed.insert(.sessionID) }
-        var work = EditWork(body: body, request: request, removed: removed)
-        if let model { work.set(.model, to: model, &added) }
-        if forcesUsage, request.isStream { work.forceUsage(&added) }
-        work.editMessages(self, &added)
-        if continuation != nil {
-            work.set(.continueFinalMessage, to: Self.yes, &added)
-            work.set(.addGenerationPrompt, to: Self.no, &added)
+        var work = EditWork(body: body, removed: removed)
+        if let model { work.set(.model, to: model, request, &added) }
+        if forcesUsage, request.isStream { work.forceUsage(request, &added) }
+        work.editMessages(self, request, &added)
+        if let continuation { work.lengthenPrompt(continuation, request, &added) }
+        if continuation != nil, request.kind == .chat {
+            work.set(.continueFinalMessage, to: Self.yes, request, &added)
+            work.set(.addGenerationPrompt, to: Self.no, request, &added)
         }
-        if let maxTokens { work.setMaxTokens(maxTokens, &added) }
-        if let prompt { work.set(.prompt, to: prompt, &added) }
-        if returnsTokenIDs { work.set(.returnTokenIDs, to: Self.yes, &added) }
-        work.removeMembers(added)
-        work.addMissing(&added)
+        if let maxTokens { work.setMaxTokens(maxTokens, request, &added) }
+        if let prompt { work.set(.prompt, to: prompt, request, &added) }
+        if returnsTokenIDs { work.set(.returnTokenIDs, to: Self.yes, request, &added) }
+        work.removeMembers(request, added)
+        work.addMissing(request, &added)
         return work.result
     }
 

@@ -54,6 +54,7 @@ package struct ChatChunk: Sendable {
 
     /// The outermost object, brackets included.
     package internal(set) var object = ByteRange.empty
+    var hasMembers = false
     /// Complete values, strings with their quotes.
     package internal(set) var id = ByteRange.empty
     package internal(set) var objectName = ByteRange.empty

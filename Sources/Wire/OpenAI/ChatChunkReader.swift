@@ -18,6 +18,7 @@ struct ChatChunkReader: ~Escapable {
         try scanner.openObject()
         let start = scanner.at - 1
         while let name = try scanner.member() {
+            chunk.hasMembers = true
             let key = key(name)
             switch key.count {
             case 2 where key.isName("id"): chunk.id = try scanner.skip()
@@ -37,7 +38,10 @@ struct ChatChunkReader: ~Escapable {
     }
 
     private mutating func readChoices() throws(JSONProblem) {
-        guard try scanner.kind() == .array else { return _ = try scanner.skip() }
+        guard try scanner.kind() == .array else {
+            _ = try scanner.skip()
+            return
+        }
         try scanner.openArray()
         while try scanner.element() {
             guard try scanner.kind() == .object else {
@@ -76,7 +80,10 @@ struct ChatChunkReader: ~Escapable {
     }
 
     private mutating func readDelta(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
-        guard try scanner.kind() == .object else { return _ = try scanner.skip() }
+        guard try scanner.kind() == .object else {
+            _ = try scanner.skip()
+            return
+        }
         let start = scanner.at
         try scanner.openObject()
         while let name = try scanner.member() {
@@ -135,7 +142,10 @@ struct ChatChunkReader: ~Escapable {
     }
 
     private mutating func readUsage() throws(JSONProblem) {
-        guard try scanner.kind() == .object else { return chunk.usageValue = try scanner.skip() }
+        guard try scanner.kind() == .object else {
+            chunk.usageValue = try scanner.skip()
+            return
+        }
         let start = scanner.at
         var usage = Usage()
         try scanner.openObject()
@@ -165,7 +175,10 @@ struct ChatChunkReader: ~Escapable {
     }
 
     private mutating func readObjectName() throws(JSONProblem) {
-        guard try scanner.kind() == .string else { return chunk.objectName = try scanner.skip() }
+        guard try scanner.kind() == .string else {
+            chunk.objectName = try scanner.skip()
+            return
+        }
         let value = try scanner.string()
         chunk.objectName = value.quoted
         if text.extracting(value.raw).isName("error") { chunk.isError = true }

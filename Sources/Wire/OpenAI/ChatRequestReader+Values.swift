@@ -88,7 +88,7 @@ extension ChatRequestReader {
         return try scan { scanner throws(JSONProblem) in try scanner.number() }.double(in: body) != neutral
     }
 
-    /// What stands where something else was expected; passes over it, so that broken JSON is reported as such.
+    /// What stands where something else was expected. A number is read, to tell integers from decimals.
     mutating func found(_ kind: JSONKind) throws(BodyProblem) -> BodyProblem.Found {
         switch kind {
         case .object: return .object

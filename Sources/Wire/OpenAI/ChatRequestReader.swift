@@ -107,10 +107,13 @@ struct ChatRequestReader: ~Escapable {
     // MARK: Members with structure
 
     private mutating func readMessages(_ kind: JSONKind) throws(BodyProblem) {
+        // Other endpoints may carry the member for all we care.
+        guard request.kind == .chat else {
+            _ = try skip()
+            return
+        }
         let place = BodyPlace.member(.messages)
         guard kind == .array else {
-            // A plain completion may carry the member for all we care.
-            guard request.kind == .chat else { return _ = try skip() }
             throw .wrongType(place, expected: .arrayOfObjects, found: try found(kind))
         }
         try scan { scanner throws(JSONProblem) in try scanner.openArray() }
@@ -122,7 +125,7 @@ struct ChatRequestReader: ~Escapable {
             }
             request.messages.append(try readMessage(index))
         }
-        if request.messages.isEmpty, request.kind == .chat { throw .emptyArray(place) }
+        if request.messages.isEmpty { throw .emptyArray(place) }
     }
 
     private mutating func readMessage(_ index: Int) throws(BodyProblem) -> ChatMessage {
@@ -157,7 +160,10 @@ struct ChatRequestReader: ~Escapable {
     }
 
     private mutating func readStreamOptions(_ kind: JSONKind) throws(BodyProblem) {
-        if kind == .null { return _ = try skip() }
+        if kind == .null {
+            _ = try skip()
+            return
+        }
         guard kind == .object else {
             throw .wrongType(.member(.streamOptions), expected: .object, found: try found(kind))
         }
@@ -199,7 +205,10 @@ struct ChatRequestReader: ~Escapable {
     /// `prompt` and `input`: a string, strings, token ids, or lists of token ids.
     private mutating func readPrompt(_ kind: JSONKind, _ member: ChatMember) throws(BodyProblem) {
         let isOurs = member == (request.kind == .embedding ? .input : .prompt) && request.kind != .chat
-        guard isOurs else { return _ = try skip() }
+        guard isOurs else {
+            _ = try skip()
+            return
+        }
         switch kind {
         case .string:
             _ = try string()

@@ -52,7 +52,9 @@ package struct ChatRewrite: Sendable {
         for index in 0..<edits.count {
             let edit = edits[index]
             writer.append(text.extracting(done..<Int(edit.range.start)))
-            append(edit, isInEmptyObject: chunk.object.count == 2, &writer)
+            append(edit, &writer)
+            let isFollowed = chunk.hasMembers || index + 1 < edits.count
+            if edit.range.isEmpty, isFollowed { writer.append(UInt8(ascii: ",")) }
             done = edit.range.end
         }
         writer.append(text.extracting(done..<text.count))
@@ -65,7 +67,7 @@ package struct ChatRewrite: Sendable {
         writer.append("\n\n")
     }
 
-    private func append(_ edit: EditList.Edit, isInEmptyObject: Bool, _ writer: inout ByteWriter) {
+    private func append(_ edit: EditList.Edit, _ writer: inout ByteWriter) {
         let isAdded = edit.range.isEmpty
         switch edit.what {
         case .id:
@@ -78,16 +80,13 @@ package struct ChatRewrite: Sendable {
             if isAdded { writer.append("\"model\":") }
             writer.append(model ?? [])
         case .null: writer.append("null")
-        case .promptTokens: append(\.promptTokens, &writer)
-        case .completionTokens: append(\.completionTokens, &writer)
-        case .totalTokens: append(\.totalTokens, &writer)
+        case .promptTokens: writer.append(decimal: counts.promptTokens)
+        case .completionTokens: writer.append(decimal: counts.completionTokens)
+        case .totalTokens: writer.append(decimal: counts.totalTokens)
         }
-        if isAdded, !isInEmptyObject { writer.append(UInt8(ascii: ",")) }
     }
 
-    private func append(_ count: KeyPath<Usage, Int>, _ writer: inout ByteWriter) {
-        if case .counts(let usage) = usage { writer.append(decimal: usage[keyPath: count]) }
-    }
+    private var counts: Usage { if case .counts(let usage) = usage { usage } else { Usage() } }
 }
 
 /// At most ten changes, in the order of the text.

@@ -1,7 +1,6 @@
 /// Collects the splices of one body.
 struct EditWork: ~Escapable {
     let body: Span<UInt8>
-    let request: ChatRequest
     /// Members that are left out: nothing else is done to them.
     let removed: ChatMemberSet
     private(set) var result: SplicedBody
@@ -10,15 +9,14 @@ struct EditWork: ~Escapable {
     private var missingCount = 0
 
     @_lifetime(copy body)
-    init(body: Span<UInt8>, request: ChatRequest, removed: ChatMemberSet) {
+    init(body: Span<UInt8>, removed: ChatMemberSet) {
         self.body = body
-        self.request = request
         self.removed = removed
         result = SplicedBody(sourceCount: body.count)
     }
 
     /// Gives `member` another value, or adds it. Does nothing where it has that value already.
-    mutating func set(_ member: ChatMember, to value: [UInt8], _ added: inout ByteWriter) {
+    mutating func set(_ member: ChatMember, to value: [UInt8], _ request: ChatRequest, _ added: inout ByteWriter) {
         if removed.contains(member) { return }
         let mark = added.count
         guard let place = request.place(of: member) else {
@@ -30,20 +28,22 @@ struct EditWork: ~Escapable {
         result.replace(place.value, withAddedSince: mark, of: added)
     }
 
-    mutating func setMaxTokens(_ maxTokens: Int, _ added: inout ByteWriter) {
+    mutating func setMaxTokens(_ maxTokens: Int, _ request: ChatRequest, _ added: inout ByteWriter) {
         var digits = ByteWriter(capacity: 20)
         digits.append(decimal: maxTokens)
         let value = digits.withUnsafeBytes { Array($0) }
         // Engines differ in which one wins, so both are set where both have a value.
-        if request.maxCompletionTokens != nil { set(.maxCompletionTokens, to: value, &added) }
-        if request.maxTokens != nil || request.maxCompletionTokens == nil { set(.maxTokens, to: value, &added) }
+        if request.maxCompletionTokens != nil { set(.maxCompletionTokens, to: value, request, &added) }
+        if request.maxTokens != nil || request.maxCompletionTokens == nil {
+            set(.maxTokens, to: value, request, &added)
+        }
     }
 
-    mutating func forceUsage(_ added: inout ByteWriter) {
+    mutating func forceUsage(_ request: ChatRequest, _ added: inout ByteWriter) {
         if request.includesUsage || removed.contains(.streamOptions) { return }
         let mark = added.count
         guard let place = request.place(of: .streamOptions), body[Int(place.value.start)] == UInt8(ascii: "{") else {
-            return set(.streamOptions, to: Array("{\"include_usage\":true}".utf8), &added)
+            return set(.streamOptions, to: Array("{\"include_usage\":true}".utf8), request, &added)
         }
         if request.includeUsageValue.isEmpty {
             added.append(request.streamOptionsIsEmpty ? "\"include_usage\":true" : "\"include_usage\":true,")
@@ -55,7 +55,7 @@ struct EditWork: ~Escapable {
         }
     }
 
-    mutating func editMessages(_ edits: BodyEdits, _ added: inout ByteWriter) {
+    mutating func editMessages(_ edits: BodyEdits, _ request: ChatRequest, _ added: inout ByteWriter) {
         guard let list = request.place(of: .messages)?.value, list.count >= 2,
             !removed.contains(.messages)
         else { return }
@@ -93,6 +93,15 @@ struct EditWork: ~Escapable {
         result.replace(ByteRange(start: list.end - 1, count: 0), withAddedSince: tail, of: added)
     }
 
+    /// A plain completion is continued by its prompt.
+    mutating func lengthenPrompt(_ text: [UInt8], _ request: ChatRequest, _ added: inout ByteWriter) {
+        guard request.kind == .completion, request.promptKind == .text, let prompt = request.place(of: .prompt)?.value
+        else { return }
+        let mark = added.count
+        added.append(text)
+        result.replace(ByteRange(start: prompt.end - 1, count: 0), withAddedSince: mark, of: added)
+    }
+
     private static func append(assistant text: [UInt8], _ added: inout ByteWriter) {
         added.append("{\"role\":\"assistant\",\"content\":\"")
         added.append(text)
@@ -102,13 +111,13 @@ struct EditWork: ~Escapable {
     // MARK: Removing and adding
 
     /// Takes members out, each with one comma.
-    mutating func removeMembers(_ added: borrowing ByteWriter) {
+    mutating func removeMembers(_ request: ChatRequest, _ added: borrowing ByteWriter) {
         if removed.isEmpty { return }
         let opening = Int(request.object.start)
         // What goes next, held back because a run of members at the end goes as one.
         var pending: ByteRange?
         var from = opening
-        while let place = nextRemoved(from: from) {
+        while let place = nextRemoved(of: request, from: from) {
             from = place.value.end
             var start = Int(place.name.start)
             var end = skipSpace(from: place.value.end)
@@ -140,7 +149,7 @@ struct EditWork: ~Escapable {
         if let pending { result.replace(pending, withAddedSince: added.count, of: added) }
     }
 
-    mutating func addMissing(_ added: inout ByteWriter) {
+    mutating func addMissing(_ request: ChatRequest, _ added: inout ByteWriter) {
         if missingCount == 0 { return }
         let mark = added.count
         for index in 0..<missingCount {
@@ -160,7 +169,7 @@ struct EditWork: ~Escapable {
         missingCount += 1
     }
 
-    private func nextRemoved(from: Int) -> ChatRequest.Place? {
+    private func nextRemoved(of request: ChatRequest, from: Int) -> ChatRequest.Place? {
         var found: ChatRequest.Place?
         for member in ChatMember.allCases where removed.contains(member) && member != .model {
             guard let place = request.place(of: member), Int(place.name.start) >= from else { continue }

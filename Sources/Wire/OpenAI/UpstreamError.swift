@@ -16,7 +16,7 @@ package struct UpstreamError: Equatable, Sendable {
         let document = try? JSONValue.read(body)
         let error = document.flatMap { $0["error"] }.flatMap { $0.isNull ? nil : $0 } ?? document
         var result = generic(status: status)
-        guard let error, status < 500 else { return result }
+        guard let error, result.type != "server_error" else { return result }
         let kind = error["type"]?.string ?? ""
         if let message = message(in: error, of: document), isPresentable(message) { result.message = message }
         if let param = error["param"]?.string, isPresentable(param), param.utf8.count <= 128 { result.param = param }
@@ -27,6 +27,15 @@ package struct UpstreamError: Equatable, Sendable {
             result.param = result.param ?? "messages"
         }
         return result
+    }
+
+    /// Makes sense of an error inside a stream. - Out: also the status that it would have had as a reply; 500 if it
+    /// does not say.
+    package static func normalise(event data: Span<UInt8>) -> (status: Int, error: UpstreamError) {
+        let document = try? JSONValue.read(data)
+        let code = document?["error"]?["code"]?.int ?? document?["code"]?.int ?? 500
+        let status = (400..<600).contains(code) ? code : 500
+        return (status, normalise(status: status, body: data))
     }
 
     /// What is said when the reply says nothing that a client may see.
@@ -42,11 +51,12 @@ package struct UpstreamError: Equatable, Sendable {
             return UpstreamError(
                 message: "The model is overloaded; please try again.", type: "requests", param: nil,
                 code: "rate_limit_exceeded")
-        case 400..<500: return refused("The model refused the request.")
+        case 400, 402, 405..<500: return refused("The model refused the request.")
         case 503:
             return UpstreamError(
                 message: "The model is not available now.", type: "server_error", param: nil, code: "overloaded")
         default:
+            // 401 and 403 too: what was refused is the gateway's own credential.
             return UpstreamError(message: "The model failed.", type: "server_error", param: nil, code: nil)
         }
     }
@@ -89,22 +99,25 @@ package struct UpstreamError: Equatable, Sendable {
     /// Whether a client may read `text`: no markup, no trace, no address, no path of a replica's.
     static func isPresentable(_ text: String) -> Bool {
         guard !text.isEmpty, text.utf8.count <= 2_000, text.first != "<" else { return false }
-        for internalWord in ["://", "Traceback", ".py", ".cpp", ".so", "localhost", "/usr/", "/opt/", "/home/", "/root/"]
-        where text.contains(internalWord) {
-            return false
-        }
+        for word in internalWords where text.contains(word) { return false }
         return !containsAddress(text)
     }
 
-    /// An IPv4 address or a pointer.
+    private static let internalWords = [
+        "://", "Traceback", ".py", ".cpp", ".so", "localhost", "/usr/", "/opt/", "/home/", "/root/", "[::",
+    ]
+
+    /// An IPv4 address, a name with a port, or a pointer.
     private static func containsAddress(_ text: String) -> Bool {
         var groups = 0
         var digits = 0
+        var isPort = false
         var previous: UInt8 = 0
         for byte in text.utf8 {
             if byte &- UInt8(ascii: "0") < 10 {
                 digits += 1
-                if digits <= 3, groups == 3 { return true }
+                if digits == 1 { isPort = previous == UInt8(ascii: ":") }
+                if groups == 3 || isPort && digits == 4 { return true }
             } else {
                 if byte == UInt8(ascii: "x"), previous == UInt8(ascii: "0"), digits == 1 { return true }
                 let endsGroup = byte == UInt8(ascii: ".") && digits > 0 && digits <= 3

@@ -163,8 +163,11 @@ enum SSELineSearch {
                 while index + 16 <= buffer.count {
                     // Sixteen bytes are inside the buffer as just checked.
                     let block = UnsafeRawPointer(base + index).loadUnaligned(as: SIMD16<UInt8>.self)
-                    let mask = (block .== SIMD16(repeating: 0x0A)) .| (block .== SIMD16(repeating: 0x0D))
-                    let found = unsafeBitCast(mask, to: SIMD2<UInt64>.self)
+                    let feeds: SIMDMask<SIMD16<Int8>> = block .== SIMD16<UInt8>(repeating: 0x0A)
+                    let returns: SIMDMask<SIMD16<Int8>> = block .== SIMD16<UInt8>(repeating: 0x0D)
+                    // Masks are sixteen bytes of zeros and ones: any bit pattern is two words.
+                    let found =
+                        unsafeBitCast(feeds, to: SIMD2<UInt64>.self) | unsafeBitCast(returns, to: SIMD2<UInt64>.self)
                     if found[0] != 0 { return index + found[0].trailingZeroBitCount >> 3 }
                     if found[1] != 0 { return index + 8 + found[1].trailingZeroBitCount >> 3 }
                     index += 16

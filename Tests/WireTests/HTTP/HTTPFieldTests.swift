@@ -95,6 +95,23 @@ import Testing
         }
     }
 
+    @Test func `a plain token is of letters, digits and hyphens, and is found to be one where the buffer goes on`() {
+        let plain = set("-" + letters)
+        var generator = SplitMix64(seed: 18)
+        for byte in UInt8.min...UInt8.max {
+            for length in 1...18 {
+                var bytes = (0..<26).map { _ in Array((letters + "-").utf8).randomElement(using: &generator)! }
+                bytes[Int.random(in: 0..<length, using: &generator)] = byte
+                #expect(bytes.span.isPlainToken(from: 0, to: length) == plain.contains(byte))
+                bytes[length] = UInt8.random(in: 0...255, using: &generator)
+                #expect(bytes.span.isPlainToken(from: 0, to: length) == plain.contains(byte))
+                let short = Array(bytes[..<length])
+                let isSure = short.span.isPlainToken(from: 0, to: length)
+                #expect(!isSure || plain.contains(byte))
+            }
+        }
+    }
+
     @Test func `numbers are digits only and at most 2^53`() {
         func decimal(_ text: String) -> Int? {
             let bytes = Array(text.utf8)

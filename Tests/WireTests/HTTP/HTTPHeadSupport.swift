@@ -91,9 +91,15 @@ extension [UInt8] {
 
 /// Gives `bytes` to a parser in parts that end at `cuts`, which grow, behind `padding` bytes of something else.
 func readRequest(
-    _ bytes: [UInt8], cuts: [Int] = [], padding: Int = 0, limits: HeadLimits = .usual, with parser: RequestHead? = nil
+    _ bytes: [UInt8], cuts: [Int] = [], padding: Int = 0, limits: HeadLimits = .usual
 ) -> Reading<ReadRequest> {
-    var head = parser ?? RequestHead()
+    var head = RequestHead()
+    return readRequest(bytes, cuts: cuts, padding: padding, limits: limits, with: &head)
+}
+
+func readRequest(
+    _ bytes: [UInt8], cuts: [Int] = [], padding: Int = 0, limits: HeadLimits = .usual, with head: inout RequestHead
+) -> Reading<ReadRequest> {
     let buffer = [UInt8](repeating: 0x0A, count: padding) + bytes
     for cut in cuts + [bytes.count] {
         do throws(HTTPViolation) {

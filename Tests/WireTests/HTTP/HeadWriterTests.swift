@@ -60,6 +60,21 @@ import Wire
     }
 }
 
+@Suite struct OpenChunkTests {
+    @Test(arguments: [1, 9, 15, 16, 255, 256, 4_095, 65_535, 65_536])
+    func `a chunk of unknown size is framed when it is closed`(size: Int) {
+        var writer = ByteWriter()
+        writer.append("head")
+        let start = writer.openChunk()
+        for _ in 0..<size { writer.append(0x61) }
+        let begin = writer.closeChunk(start)
+        let text = String(writer.bytes.text.dropFirst(begin))
+        #expect(text == String(size, radix: 16) + "\r\n" + String(repeating: "a", count: size) + "\r\n")
+        #expect(begin >= 4)
+        #expect(writer.bytes.text.hasPrefix("head"))
+    }
+}
+
 @Suite struct HTTPDateTests {
     private func date(_ seconds: Int64) -> String {
         var writer = ByteWriter()

@@ -1,0 +1,93 @@
+import GatewayCore
+import TestSupport
+import Testing
+import Wire
+
+@testable import Telemetry
+
+@Suite struct AccessRecordTests {
+    private func line(_ record: AccessRecord, id: [UInt8] = Array("req-1".utf8), model: [UInt8] = []) -> String {
+        var out = ByteWriter()
+        var timestamp = TimestampText()
+        record.append(to: &out, timestamp: &timestamp, requestID: id.span, model: model.span)
+        return out.bytes.text
+    }
+
+    private func members(_ line: String) throws -> [String: JSONValue] {
+        guard case .object(let members) = try JSONValue.read(line, refusingDuplicates: true) else { return [:] }
+        return Dictionary(uniqueKeysWithValues: members.map { ($0.name, $0.value) })
+    }
+
+    @Test func `a full record is one line with every member in its place`() {
+        var record = AccessRecord(
+            time: WallTime(nanosecondsSinceEpoch: 1_789_372_987_042_000_000), method: "POST", path: "chat_completions",
+            client: "192.0.2.7")
+        record.principal = "key_1"
+        record.pool = "chat"
+        record.hasSession = true
+        record.isStream = true
+        record.status = 200
+        record.replica = "gpu-a"
+        record.attempts = 2
+        record.resumes = 1
+        record.usage = Usage(promptTokens: 12, completionTokens: 345)
+        (record.bytesIn, record.bytesOut) = (678, 91_011)
+        record.timeToFirstToken = .microseconds(123_456)
+        record.duration = .microseconds(2_000_007)
+        record.queueWait = .microseconds(50)
+        record.overhead = .microseconds(999)
+        let expected = """
+            {"time":"2026-09-14T08:03:07.042Z","id":"req-1","principal":"key_1","method":"POST",\
+            "path":"chat_completions","model":"tiny","pool":"chat","session":true,"stream":true,"status":200,\
+            "outcome":"ok","replica":"gpu-a","attempts":2,"resumes":1,"prompt_tokens":12,"completion_tokens":345,\
+            "bytes_in":678,"bytes_out":91011,"ttft_ms":123.456,"duration_ms":2000.007,"queue_ms":0.050,\
+            "overhead_ms":0.999,"client":"192.0.2.7"}
+
+            """
+        #expect(line(record, model: Array("tiny".utf8)) == expected)
+    }
+
+    @Test func `what is not known is null, and a refused credential says why`() throws {
+        var record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "GET", path: "models", client: "::1")
+        record.tokenProblem = .badSignature
+        record.outcome = Outcome(.invalidAPIKey(.badSignature))
+        let found = try members(line(record))
+        for name in ["principal", "model", "pool", "replica", "prompt_tokens", "completion_tokens", "ttft_ms"] {
+            #expect(found[name] == .null, "\(name)")
+        }
+        #expect(found["token_problem"] == .string("bad_signature"))
+        #expect(found["outcome"] == .string("invalid_api_key"))
+    }
+
+    @Test func `whatever a client sends, the line is one line of valid JSON and bounded`() throws {
+        var generator = SplitMix64(seed: 21)
+        for _ in 0..<2000 {
+            func bytes() -> [UInt8] {
+                let isText = generator.next() % 2 == 0
+                return (0..<Int(generator.next() % 400)).map { _ in
+                    let byte = UInt8(truncatingIfNeeded: generator.next())
+                    return isText ? [0x22, 0x5C, 0x0A, 0x61, 0x7F, 0xC3, 0xA9, 0x00][Int(byte % 8)] : byte
+                }
+            }
+            var record = AccessRecord(
+                time: WallTime(secondsSinceEpoch: Int64(generator.next() % 4_000_000_000)), method: "POST",
+                path: "other", client: "10.0.0.1")
+            record.principal = String(decoding: bytes(), as: UTF8.self)
+            record.status = Int(generator.next() % 600)
+            record.duration = Interval(nanoseconds: Int64(truncatingIfNeeded: generator.next()))
+            let (id, model) = (bytes(), bytes())
+            let line = line(record, id: id, model: model)
+            #expect(line.hasSuffix("}\n") && line.utf8.count { $0 == 0x0A } == 1)
+            #expect(line.utf8.count < 4096)
+            let found = try members(line)
+            #expect(found["status"] == .integer(record.status))
+            if id.count <= 128, let text = String(validating: id, as: UTF8.self) { #expect(found["id"] == .string(text)) }
+        }
+    }
+
+    @Test func `long text is cut between characters`() throws {
+        let record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "POST", path: "other", client: "-")
+        let found = try members(line(record, model: Array(("a" + String(repeating: "é", count: 100)).utf8)))
+        #expect(found["model"] == .string("a" + String(repeating: "é", count: 63)))
+    }
+}
