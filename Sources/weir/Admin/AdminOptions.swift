@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 
 /// What every command that asks a running gateway takes.
 struct AdminOptions: ParsableArguments {
@@ -13,7 +12,7 @@ struct AdminOptions: ParsableArguments {
     @OptionGroup var output: OutputOptions
 
     var client: AdminClient {
-        AdminClient(location: AdminSocket(option: socket, environment: ProcessInfo.processInfo.environment))
+        AdminClient(location: AdminSocket(option: socket, environment: Environment.current))
     }
 
     /// Prints a reply: as it came, or as `table` shows it.

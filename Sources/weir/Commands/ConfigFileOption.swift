@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import GatewayConfig
 
 /// Which configuration file: `--config`, else `WEIR_CONFIG`.
@@ -9,7 +8,7 @@ struct ConfigFileOption: ParsableArguments {
         help: ArgumentHelp("The configuration file (default: $WEIR_CONFIG).", valueName: "file"))
     var given: String?
 
-    private var environment: [String: String] { ProcessInfo.processInfo.environment }
+    private var environment: [String: String] { Environment.current }
 
     var path: String { given ?? environment["WEIR_CONFIG"] ?? "" }
 

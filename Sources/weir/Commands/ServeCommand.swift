@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import GatewayConfig
 import GatewayServer
 
@@ -18,6 +17,7 @@ struct ServeCommand: ParsableCommand {
     func run() throws {
         let path = file.path
         let settings = try file.load()
+        StartupMemory.giveBack()
         let status: Int32
         do {
             status = try GatewayServer.run(settings: settings, configFile: path)
