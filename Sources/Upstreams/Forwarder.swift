@@ -151,14 +151,7 @@ extension LoopUpstreams {
         return call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             return call.relay.text.withBytes { text in
-                request.stops.contains { stop in
-                    let wanted = body.extracting(stop.raw)
-                    return (1..<max(1, wanted.count)).contains { length in
-                        guard length <= text.count else { return false }
-                        let tail = text.extracting((text.count - length)..<text.count)
-                        return JSONText.equal(tail, wanted.extracting(0..<length))
-                    }
-                }
+                request.stops.contains { JSONText.ends(text, inPrefixOf: body.extracting($0.raw)) }
             }
         }
     }

@@ -136,13 +136,20 @@ package final class StreamRelay: ReadinessHandler {
             passEvents(call)
             if end != nil { return }
             switch read {
-            case .ended: return finish(isAnswerFinished(call) ? .complete : .failed(.missingEnd))
-            case .cut: return finish(isAnswerFinished(call) ? .complete : .failed(.cut))
+            case .ended: return endWithoutMarker(call, orFailure: .missingEnd)
+            case .cut: return endWithoutMarker(call, orFailure: .cut)
             case .bytes, .wouldBlock: break
             }
             if client.hasUnsent { return }
         }
         upstream.loop.revisit(upstream.stream)
+    }
+
+    /// The body is over and no `[DONE]` came: an answer that is finished gets its end from us.
+    private func endWithoutMarker(_ call: UpstreamCall, orFailure failure: UpstreamFailure) {
+        guard isAnswerFinished(call) else { return finish(.failed(failure)) }
+        if !call.holdsEnd { sendEnd(call) }
+        finish(.complete)
     }
 
     /// Takes every whole event out of the payload and sends what the client is to see of them, in one write.
@@ -263,7 +270,12 @@ package final class StreamRelay: ReadinessHandler {
     }
 
     private func append(_ chunk: ChatChunk, _ data: Span<UInt8>, _ whole: Span<UInt8>, to writer: inout ByteWriter) {
-        guard var rewrite else { return writer.append(whole) }
+        guard var rewrite else {
+            writer.append(whole)
+            // Its line feed is still on the way and won't be passed on: SDKs look for whole empty lines.
+            if whole[whole.count - 1] == UInt8(ascii: "\r") { writer.append(UInt8(ascii: "\n")) }
+            return
+        }
         if tokensBefore > 0, let usage = chunk.usage { rewrite.usage = .counts(total(usage)) }
         // After a resume, a chunk that only repeats the role says nothing new.
         if rewrite.hidesRole, !chunk.hasContent, chunk.choiceCount > 0, chunk.finished == 0 { return }
