@@ -115,7 +115,7 @@ let package = Package(
         tests("RedisClient", ["Reactor"]),
         tests("Stores", ["RedisClient", "Reactor", "GatewayCore"]),
         tests("Identity", ["GatewayCore", "Wire"]),
-        tests("Supervision"),
+        tests("Supervision", ["Balancing", "GatewayCore"]),
         tests("Engine", ["weir-replica", "Wire", "GatewayCore"]),
         .testTarget(
             name: "SimulationTests", dependencies: ["Balancing", "GatewayCore", "TestSupport"],

@@ -43,7 +43,7 @@ extension GatewaySettings {
 
     /// Source: systemd.exec(5), `StateDirectory=` (several are separated by colons); XDG Base Directory Specification,
     /// which says that relative paths are to be ignored.
-    private static func stateDirectory(_ environment: [String: String]) -> String {
+    package static func stateDirectory(_ environment: [String: String]) -> String {
         func absolute(_ name: String) -> String? { environment[name].flatMap { $0.hasPrefix("/") ? $0 : nil } }
         if let directory = absolute("STATE_DIRECTORY")?.split(separator: ":").first { return String(directory) }
         if let home = absolute("XDG_STATE_HOME") { return "\(home)/weir" }

@@ -3,6 +3,7 @@ import GatewayConfig
 import GatewayCore
 import Glibc
 import HTTPConnections
+import Identity
 import Pipeline
 import Reactor
 import Synchronization
@@ -21,6 +22,8 @@ final class ControlPlane {
     private var probers: [HealthProber] = []
     private var listeners: [Listener] = []
     private var socketPath: String?
+    /// Nil without Redis.
+    private(set) var storedKeys: StoredKeys?
 
     init(loop: EventLoop, server: GatewayServer, loopServer: LoopServer, tls: TLSContext?) {
         self.loop = loop
@@ -91,6 +94,15 @@ final class ControlPlane {
         }
     }
 
+    /// Keys in Redis, from now on.
+    func followKeys(_ redis: LoopRedis?, _ settings: GatewaySettings) {
+        storedKeys = redis.map {
+            StoredKeys(
+                $0.connection, prefix: settings.sessions.prefix, timeout: settings.redis?.timeout ?? .zero,
+                keys: server.shared.authenticator.keys)
+        }
+    }
+
     // MARK: Admin listeners
 
     func listen(_ settings: AdminSettings) throws {
@@ -118,6 +130,7 @@ final class ControlPlane {
 
     func stop() {
         for prober in probers { prober.stop() }
+        storedKeys?.stop()
         for listener in listeners { listener.close() }
         listeners = []
         if let socketPath { unlink(socketPath) }

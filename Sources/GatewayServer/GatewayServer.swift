@@ -6,6 +6,7 @@ import HTTPConnections
 import Identity
 import Pipeline
 import Reactor
+import Stores
 import Synchronization
 import Telemetry
 import Upstreams
@@ -27,7 +28,7 @@ package final class GatewayServer: Sendable {
     let log: LogWriter
     let fleet: Mutex<Fleet>
     let listenAddress: String
-    let stored: StoredKeys?
+    let turns = TurnQueue(waitersMax: 32)
 
     /// Runs a gateway until it is asked to end. Blocks the calling thread, which must be the process's first.
     ///
@@ -60,12 +61,12 @@ package final class GatewayServer: Sendable {
             started: EventLoop.wall())
         log = try LogWriter(
             access: Self.destination(settings.log.access), loops: loopCount,
-            bytesMaxPerLoop: settings.log.bufferBytes, events: .standardError)
+            bytesMaxPerLoop: settings.log.bufferBytes, events: .standardError,
+            level: Self.level(settings.log.level))
         telemetry.addSource { [log] page in log.append(to: &page) }
         fleet = Mutex(try plain.fleet(before: nil))
         let descriptors = try Self.openListeners(settings, count: loopCount)
         listenAddress = "\(settings.listen.address.host):\(Listener.port(of: descriptors[0]))"
-        stored = settings.redis.map { _ in StoredKeys() }
         try startLoops(plain, descriptors)
     }
 
@@ -83,6 +84,7 @@ package final class GatewayServer: Sendable {
         let clientTLS = needsTLS ? try TLSContext.client() : nil
         let connections = plain.connections
         let pipeline = plain.pipeline
+        let redisAddresses = try LoopRedis.addresses(settings)
         for (index, worker) in workers.enumerated() {
             worker.start(name: "weir-loop-\(index)")
             try worker.call { [self] loop in
@@ -95,7 +97,11 @@ package final class GatewayServer: Sendable {
                     tokenCacheEntries: settings.identity.tokenCacheEntries, metrics: metrics,
                     accessLog: log.access(loop: index), settings: pipeline, fleet: fleet,
                     connectionSettings: connections)
-                services.sessions = sessionMemory(loop, settings)
+                var redis: LoopRedis?
+                if settings.redis != nil {
+                    redis = LoopRedis(loop, settings, addresses: redisAddresses, queue: turns)
+                    services.sessions = redis.map { SessionMemory($0.sessions) }
+                }
                 upstreams.onTrafficFailure = { [workers] replica, reason in
                     workers[0].post { loop in ControlPlane.on(loop)?.trafficFailed(replica, reason) }
                 }
@@ -105,6 +111,7 @@ package final class GatewayServer: Sendable {
                 if index == 0 {
                     let control = ControlPlane(loop: loop, server: self, loopServer: server, tls: clientTLS)
                     loop.resident = control
+                    control.followKeys(redis, settings)
                     control.use(fleet, intents: [:])
                     try control.listen(settings.admin)
                 } else {
@@ -144,6 +151,15 @@ package final class GatewayServer: Sendable {
             if made != "/", mkdir(made, 0o700) != 0, errno != EEXIST {
                 throw StartProblem("can't make the state directory \(path): \(String(cString: strerror(errno)))")
             }
+        }
+    }
+
+    static func level(_ level: LogSettings.Level) -> EventLog.Level {
+        switch level {
+        case .debug: .debug
+        case .info: .info
+        case .warning: .warning
+        case .error: .error
         }
     }
 

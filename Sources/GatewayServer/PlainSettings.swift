@@ -68,11 +68,16 @@ struct PlainSettings {
     func verifier() throws -> TokenVerifier {
         let issuers = try settings.identity.jwt.map { issuer in
             TrustedIssuer(
-                name: issuer.issuer, issuer: issuer.issuer, audiences: issuer.audiences,
+                name: Self.name(of: issuer.issuer), issuer: issuer.issuer, audiences: issuer.audiences,
                 keys: try issuer.keys.flatMap { try keys($0) })
         }
         let leeway = settings.identity.jwt.map(\.leeway).max() ?? .zero
         return try TokenVerifier(issuers: issuers, leeway: leeway, tokenBytesMax: 8_192)
+    }
+
+    /// The issuer in principals' ids, where a slash ends it: `https://a` and a subject `b/c` are not `https://a/b` and `c`.
+    private static func name(of issuer: String) -> String {
+        issuer.replacing("%", with: "%25").replacing("/", with: "%2F")
     }
 
     private func keys(_ key: JWTKeySettings) throws -> [VerificationKey] {

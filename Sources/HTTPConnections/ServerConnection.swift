@@ -126,21 +126,25 @@ package final class ServerConnection {
     private func receiveBody(count: Int) async throws(GatewayError) {
         guard count <= settings.bodyBytesMax else { throw .bodyTooLarge(limitBytes: settings.bodyBytesMax) }
         try reserve(count)
-        body = headEnd..<(headEnd + count)
-        requestEnd = body.upperBound
-        guard input.count < requestEnd else { return }
-        try await inviteBody()
-        input.reserve(requestEnd - input.count)
-        while input.count < requestEnd {
+        let end = headEnd + count
+        if input.count < end {
+            try await inviteBody()
+            input.reserve(end - input.count)
+        }
+        while input.count < end {
             var result = Stream.ReadResult.wouldBlock
-            let missing = requestEnd - input.count
+            let missing = end - input.count
             input.appendUninitialized(missing) { room in
                 result = stream.read(into: UnsafeMutableRawBufferPointer(rebasing: room[..<missing]))
                 if case .bytes(let count) = result { return count }
                 return 0
             }
+            if case .bytes(let count) = result { bytesReceived += count }
             try await handle(result)
         }
+        // Only now: whoever looks at a body that did not come whole must find it empty.
+        body = headEnd..<end
+        requestEnd = end
     }
 
     private func receiveChunks() async throws(GatewayError) {

@@ -101,14 +101,14 @@ extension Exchange: ReplyDelegate {
             writer.append("\r\nx-weir-attempts: ")
             writer.append(decimal: call.sends)
             writer.append("\r\nx-weir-overhead-ms: ")
-            writer.append(milliseconds: call.sentAt - arrivedAt)
+            writer.append(milliseconds: overhead ?? .zero)
             writer.appendLineEnd()
         }
-        if let session {
+        if let sessionID {
             writer.append("x-session-id: ")
-            writer.append(session.id)
+            writer.append(sessionID)
             writer.appendLineEnd()
-            if session.startedAnew { writer.append("x-session-started-anew: true\r\n") }
+            if session?.startedAnew == true { writer.append("x-session-started-anew: true\r\n") }
         }
         if let sessionDegraded { writer.appendField("x-session-degraded", sessionDegraded) }
         appendCORS(to: &writer)

@@ -23,7 +23,7 @@ struct ForwardStage {
         if let session = exchange.session {
             call.keepsText = true
             call.holdsEnd = true
-            if !session.history.isEmpty { call.edits.messages = session.edit }
+            call.edits.messages = session.edit
         }
         appendFields(exchange)
         switch try await services.upstreams.forward(call) {

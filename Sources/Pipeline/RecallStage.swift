@@ -1,5 +1,7 @@
 import GatewayCore
 import HTTPConnections
+import Reactor
+import Stores
 import Upstreams
 import Wire
 
@@ -14,22 +16,6 @@ package struct RecalledRequest {
     }
 }
 
-/// A session that this request is a turn of.
-struct OpenSession {
-    let id: String
-    /// Messages of the turns before, as JSON with commas between them.
-    let history: [UInt8]
-    /// Messages at the beginning of the request that are in the history already.
-    let known: Int
-    /// The session had expired: this turn starts it anew.
-    let startedAnew: Bool
-    /// What the store wants to see again when the turn ends.
-    let turn: SessionMemory.Turn
-
-    /// What the replica gets instead of the client's messages. A client that sent the history itself needs no edit.
-    var edit: BodyEdits.Messages { known == 0 ? .prepend(history) : .keep }
-}
-
 /// Reads the history of the session that the request names. Without a name there is no session and no Redis call.
 ///
 /// - In: ``AdmittedRequest``. Out: ``RecalledRequest``; the session is in the exchange.
@@ -39,17 +25,31 @@ struct OpenSession {
 struct RecallStage {
     let services: LoopServices
 
-    func run(_ admitted: AdmittedRequest) async throws(GatewayError) -> RecalledRequest {
+    enum Recalled {
+        case request(RecalledRequest)
+        /// The client repeats a turn that is finished: this is what was answered.
+        case replay([UInt8])
+    }
+
+    func run(_ admitted: AdmittedRequest) async throws(GatewayError) -> Recalled {
         let exchange = admitted.exchange
         let recalled = RecalledRequest(exchange: exchange, request: admitted.request)
-        guard admitted.request.kind == .chat, let id = try sessionID(exchange, admitted.request) else { return recalled }
+        guard admitted.request.kind == .chat, let id = try sessionID(exchange, admitted.request) else {
+            return .request(recalled)
+        }
+        exchange.sessionID = id.text
         guard let memory = services.sessions, let settings = services.settings.sessions else {
             exchange.sessionDegraded = "no-store"
-            return recalled
+            return .request(recalled)
         }
-        do throws(SessionMemory.Problem) {
-            exchange.session = try await memory.open(
-                id, owner: admitted.principal.id, exchange: exchange, request: admitted.request)
+        do throws(SessionProblem) {
+            let waitUntil = services.loop.now + settings.lockWait
+            switch try await memory.open(
+                id, owner: admitted.principal.id, exchange, admitted.request, waitUntil: waitUntil)
+            {
+            case .opened(let session): exchange.session = session
+            case .replay(let reply): return .replay(reply)
+            }
         } catch {
             switch error {
             case .notFound: throw .sessionNotFound
@@ -59,11 +59,11 @@ struct RecallStage {
                 exchange.sessionDegraded = "unavailable"
             }
         }
-        return recalled
+        return .request(recalled)
     }
 
     /// From `X-Session-ID` or the body's `session_id`; both must agree.
-    private func sessionID(_ exchange: Exchange, _ request: ChatRequest) throws(GatewayError) -> String? {
+    private func sessionID(_ exchange: Exchange, _ request: ChatRequest) throws(GatewayError) -> SessionID? {
         let connection = exchange.connection
         let fromHead = connection.head.first(.xSessionID).map { range in
             connection.withRequest { $0.extracting(range).text }
@@ -75,7 +75,7 @@ struct RecallStage {
         if let fromHead, let fromBody, fromHead != fromBody {
             throw .invalidRequest(message: "X-Session-ID and session_id differ.", param: "session_id")
         }
-        guard (1...128).contains(id.utf8.count), id.utf8.allSatisfy(Exchange.isIDByte) else {
+        guard let id = SessionID(id) else {
             throw .invalidRequest(
                 message: "A session id has 1 to 128 letters, digits, dots, underscores or hyphens.",
                 param: "session_id")

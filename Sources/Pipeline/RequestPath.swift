@@ -68,8 +68,11 @@ package struct RequestPath {
                 let read = try await readBody.run(inference)  // what, within limits
                 let authorized = try authorize.run(read)  // may they, at all
                 let admitted = try admit.run(authorized)  // may they, now
-                let recalled = try await recall.run(admitted)  // what was said before
-                outcome = .success(try await forward.run(recalled))  // a replica, with failover
+                switch try await recall.run(admitted) {  // what was said before
+                case .replay(let reply): outcome = .success(.replayed(reply))
+                case .request(let recalled):
+                    outcome = .success(try await forward.run(recalled))  // a replica, with failover
+                }
             }
         } catch {
             outcome = .failure(error)
@@ -85,6 +88,8 @@ package enum Served {
     case whole(WholeReply)
     /// A stream that the client has, but for its end.
     case streamed
+    /// A finished turn of a session, answered from the store.
+    case replayed([UInt8])
     /// A replica's refusal, to be passed on in OpenAI's form.
     case refused(status: Int, body: [UInt8], retryAfter: Interval?)
 }

@@ -1,6 +1,7 @@
 import GatewayCore
 import HTTPConnections
 import Reactor
+import Synchronization
 import Telemetry
 import Upstreams
 import Wire
@@ -43,7 +44,9 @@ struct SettleStage {
         case .streamed:
             guard exchange.call.holdsEnd else { break }
             let isStored = await rememberStream(exchange)
+            if !isStored { exchange.sessionDegraded = "not-stored" }
             exchange.call.relay.sendEnd(exchange.call, comment: isStored ? nil : "x-session-degraded")
+        case .replayed(let reply): replay(reply, exchange)
         case .refused(let status, let body, let retryAfter):
             await forgetTurn(exchange)
             exchange.reply(refused: status, body: body, retryAfter: retryAfter)
@@ -97,29 +100,49 @@ struct SettleStage {
 
     private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
-        let message = reply.withBody { body in
-            body.extracting(reply.chunk.choice.delta).withUnsafeBufferPointer { Array($0) }
+        let (message, whole) = reply.withBody { body in
+            let message = body.extracting(reply.chunk.choice.delta)
+            return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
         }
-        if await !memory.append(message, to: session, exchange: exchange) { exchange.sessionDegraded = "not-stored" }
+        if await !memory.append(message, reply: whole, to: session, deadline: appendDeadline) {
+            exchange.sessionDegraded = "not-stored"
+        }
     }
 
     private func rememberStream(_ exchange: Exchange) async -> Bool {
         guard let session = exchange.session, let memory = services.sessions else { return false }
-        guard exchange.call.relay.isTextWhole, !exchange.call.relay.hasToolsOrReasoning else {
-            await memory.release(session, exchange: exchange)
+        let relay = exchange.call.relay
+        guard relay.isTextWhole, !relay.hasToolsOrReasoning else {
+            await memory.release(session)
             return false
         }
         var message = ByteWriter()
         message.append("{\"role\":\"assistant\",\"content\":\"")
-        exchange.call.relay.withText { message.append($0) }
+        relay.withText { message.append($0) }
         message.append("\"}")
-        return await memory.append(message.withUnsafeBytes { Array($0) }, to: session, exchange: exchange)
+        var reply = ByteWriter()
+        relay.appendWholeReply(exchange.call, message: message.bytes, to: &reply)
+        return await memory.append(
+            message.withUnsafeBytes { Array($0) }, reply: reply.withUnsafeBytes { Array($0) }, to: session,
+            deadline: appendDeadline)
+    }
+
+    private var appendDeadline: Moment {
+        services.loop.now + (services.settings.sessions?.appendTimeout ?? .zero)
     }
 
     /// The turn failed: the next one need not wait for it.
     private func forgetTurn(_ exchange: Exchange) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
-        await memory.release(session, exchange: exchange)
+        await memory.release(session)
+    }
+
+    /// Answers a repeated turn as it was answered before: whole, or as a stream if that is asked for now.
+    private func replay(_ reply: [UInt8], _ exchange: Exchange) {
+        guard exchange.call.request?.isStream == true, let chunk = try? ChatChunk.read(reply.span) else {
+            return exchange.reply(200, contentType: "application/json", body: reply.span)
+        }
+        exchange.call.relay.replay(reply.span, of: chunk, exchange.call)
     }
 
     // MARK: Charging
@@ -146,13 +169,16 @@ struct SettleStage {
             problem = reason
         }
         if case .failure(.clientGone) = outcome { services.metrics.clientGone() }
+        if exchange.sessionDegraded != nil, ending == .ok {
+            services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
+        }
         services.metrics.requestEnded(ending, pool: call.pool?.index, duration: duration)
         if let pool = call.pool {
             if let usage = call.usage { services.metrics.tokens(usage, pool: pool.index) }
             if call.firstContentAt != .zero {
                 services.metrics.firstToken(after: call.firstContentAt - exchange.arrivedAt, pool: pool.index)
             }
-            if call.sentAt != .zero { services.metrics.overhead(call.sentAt - exchange.arrivedAt, pool: pool.index) }
+            if let overhead = exchange.overhead { services.metrics.overhead(overhead, pool: pool.index) }
         }
         services.metrics.received(bytes: exchange.connection.bytesReceived)
         services.metrics.sent(bytes: exchange.connection.bytesSent)
@@ -176,7 +202,7 @@ struct SettleStage {
         if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
         record.duration = duration
         record.queueWait = call.queueWait
-        if call.sentAt != .zero { record.overhead = call.sentAt - exchange.arrivedAt }
+        if let overhead = exchange.overhead { record.overhead = overhead }
         exchange.connection.withRequest { bytes in
             let model = call.request?.model.raw ?? .empty
             let body = bytes.extracting(exchange.connection.bodyRange)

@@ -1,7 +1,7 @@
 /// One command, encoded as it is built.
 ///
-/// Encoded by hand, not by `redisFormatCommandArgv`: RESP's request is a length in front of each part, and hiredis would
-/// want an array of pointers and make a block of its own to be copied from.
+/// Encoded by hand, not by `redisFormatCommandArgv`: RESP's request is a length in front of each part, and hiredis
+/// would want an array of pointers and make a block of its own to be copied from.
 ///
 /// Every part is sent with its length, so no byte in it can end it or begin another.
 /// Source: Redis documentation, "Redis serialization protocol specification", "Sending commands to a Redis server".

@@ -72,10 +72,12 @@ package final class RedisConnection: ReadinessHandler {
 
     /// Sends a command and waits for its reply.
     ///
-    /// - Throws: any ``RedisError``; `.unavailable` and `.overloaded` at once, `.timedOut` at the deadline at the latest.
+    /// - Throws: any ``RedisError``; `.unavailable` and `.overloaded` at once, `.timedOut` at the deadline.
     /// - Cost: one suspension; one system call unless the socket is busy.
     package func send(_ command: RedisCommand, deadline: Moment) async throws(RedisError) -> RedisReply {
-        try await exchange(in: .connected, byteCount: command.byteCount, deadline: deadline) { command.encode(into: &$0) }
+        try await exchange(in: .connected, byteCount: command.byteCount, deadline: deadline) {
+            command.encode(into: &$0)
+        }
     }
 
     func send(

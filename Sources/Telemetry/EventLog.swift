@@ -10,7 +10,19 @@ import Wire
 /// suppressed. Never a prompt, an answer or a secret.
 /// - Isolation: any thread; never blocks on the destination.
 package final class EventLog: Sendable {
-    package enum Level: String, Sendable { case info, warning, error }
+    /// From least to most severe.
+    package enum Level: UInt8, Sendable, CaseIterable {
+        case debug, info, warning, error
+
+        package var label: StaticString {
+            switch self {
+            case .debug: "debug"
+            case .info: "info"
+            case .warning: "warning"
+            case .error: "error"
+            }
+        }
+    }
 
     struct Rate {
         var tokens: Double = EventLog.burst
@@ -26,8 +38,10 @@ package final class EventLog: Sendable {
     private let buffer: LineBuffer
     private let clock: @Sendable () -> WallTime
     private let rate = Mutex(Rate())
+    private let least: Atomic<UInt8>
 
-    init(buffer: LineBuffer, clock: @escaping @Sendable () -> WallTime) {
+    init(buffer: LineBuffer, level: Level, clock: @escaping @Sendable () -> WallTime) {
+        least = Atomic(level.rawValue)
         self.buffer = buffer
         self.clock = clock
     }
@@ -36,13 +50,14 @@ package final class EventLog: Sendable {
     package func log(
         _ level: Level, _ event: StaticString, _ message: String, _ fields: KeyValuePairs<StaticString, String> = [:]
     ) {
+        guard level.rawValue >= least.load(ordering: .relaxed) else { return }
         let now = clock()
         guard let suppressed = rate.withLock({ $0.admit(now) }) else { return }
         buffer.append { out, timestamp in
             out.append("{\"time\":\"")
             timestamp.append(now, to: &out)
             out.append("\",\"level\":\"")
-            out.append(level.rawValue)
+            out.append(level.label)
             out.append("\",\"event\":\"")
             out.append(event)
             out.append("\",\"message\":")
@@ -60,6 +75,9 @@ package final class EventLog: Sendable {
             out.append("}\n")
         }
     }
+
+    /// Leaves out what is less severe than `level` from now on: for a reload.
+    package func setLevel(_ level: Level) { least.store(level.rawValue, ordering: .relaxed) }
 
     /// Events that were not written because there were too many.
     package var suppressed: Int { rate.withLock { $0.suppressedInAll } }

@@ -5,7 +5,8 @@ import Wire
 
 /// The one thread that writes log lines, so that no loop ever waits for a disk or a terminal.
 ///
-///     let writer = try LogWriter(access: .file("access.log"), loops: 2, bytesMaxPerLoop: 1 << 20, events: .standardError)
+///     let writer = try LogWriter(
+///         access: .file("access.log"), loops: 2, bytesMaxPerLoop: 1 << 20, events: .standardError)
 ///     writer.start()
 ///     writer.access(loop: 0)?.append(record, requestID: id, model: model)   // on loop 0
 ///     writer.events.log(.info, "started", "Listening on \(address).")
@@ -44,7 +45,7 @@ package final class LogWriter: Sendable {
     /// Opens the destinations. Nothing is written before ``start()``; lines wait.
     package init(
         access: LogDestination, loops: Int, bytesMaxPerLoop: Int, events: LogDestination,
-        clock: @escaping @Sendable () -> WallTime = { .now }
+        level: EventLog.Level = .info, clock: @escaping @Sendable () -> WallTime = { .now }
     ) throws(LogFileError) {
         let wake = WakeUp()
         self.wake = wake
@@ -53,7 +54,7 @@ package final class LogWriter: Sendable {
         accessBuffers =
             access == .off ? [] : (0..<loops).map { _ in LineBuffer(bytesMax: bytesMaxPerLoop, wake: wake) }
         eventBuffer = LineBuffer(bytesMax: 1 << 18, wake: wake)
-        self.events = EventLog(buffer: eventBuffer, clock: clock)
+        self.events = EventLog(buffer: eventBuffer, level: level, clock: clock)
     }
 
     /// Where loop number `loop` puts its access lines; `nil` when the access log is off.
@@ -147,7 +148,8 @@ package final class LogWriter: Sendable {
             }
         }
         // The emptied buffer goes to the loop that is drained next; a burst's memory does not stay.
-        if sinks.lines.bytes.count > Self.keptBytes { sinks.lines.bytes.release() } else { sinks.lines.bytes.removeAll() }
+        let isBurst = sinks.lines.bytes.count > Self.keptBytes
+        if isBurst { sinks.lines.bytes.release() } else { sinks.lines.bytes.removeAll() }
         return true
     }
 

@@ -23,7 +23,10 @@ extension LoopUpstreams {
                 let picked = await pick(exclusions, for: call, in: route)
                 action = try await begin(picked, &attempt, call, route, isResume: false, &kept)
             case .resume(let exclusions):
-                let picked = await pick(exclusions, for: call, in: route)
+                let machine = attempt
+                let picked = await pick(exclusions, for: call, in: route) { [self] replica in
+                    bestWay(machine.ways(on: replica.settings.kind.abilities)) != nil
+                }
                 action = try await begin(picked, &attempt, call, route, isResume: true, &kept)
             case .again(let index):
                 let replica = pool.replicas[index]
@@ -151,14 +154,7 @@ extension LoopUpstreams {
         return call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             return call.relay.text.withBytes { text in
-                request.stops.contains { stop in
-                    let wanted = body.extracting(stop.raw)
-                    return (1..<max(1, wanted.count)).contains { length in
-                        guard length <= text.count else { return false }
-                        let tail = text.extracting((text.count - length)..<text.count)
-                        return JSONText.equal(tail, wanted.extracting(0..<length))
-                    }
-                }
+                request.stops.contains { JSONText.ends(text, inPrefixOf: body.extracting($0.raw)) }
             }
         }
     }

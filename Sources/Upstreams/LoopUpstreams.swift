@@ -18,7 +18,6 @@ package final class LoopUpstreams {
         var idle: [[ClientConnection]]
         /// The shares that the picker's weights were made with.
         var shares: [Int]
-        var panicRotation = 0
 
         init(_ pool: Pool, loopIndex: Int, loopCount: Int) {
             self.pool = pool

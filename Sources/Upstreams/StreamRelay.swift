@@ -136,13 +136,20 @@ package final class StreamRelay: ReadinessHandler {
             passEvents(call)
             if end != nil { return }
             switch read {
-            case .ended: return finish(isAnswerFinished(call) ? .complete : .failed(.missingEnd))
-            case .cut: return finish(isAnswerFinished(call) ? .complete : .failed(.cut))
+            case .ended: return endWithoutMarker(call, orFailure: .missingEnd)
+            case .cut: return endWithoutMarker(call, orFailure: .cut)
             case .bytes, .wouldBlock: break
             }
             if client.hasUnsent { return }
         }
         upstream.loop.revisit(upstream.stream)
+    }
+
+    /// The body is over and no `[DONE]` came: an answer that is finished gets its end from us.
+    private func endWithoutMarker(_ call: UpstreamCall, orFailure failure: UpstreamFailure) {
+        guard isAnswerFinished(call) else { return finish(.failed(failure)) }
+        if !call.holdsEnd { sendEnd(call) }
+        finish(.complete)
     }
 
     /// Takes every whole event out of the payload and sends what the client is to see of them, in one write.
@@ -263,7 +270,12 @@ package final class StreamRelay: ReadinessHandler {
     }
 
     private func append(_ chunk: ChatChunk, _ data: Span<UInt8>, _ whole: Span<UInt8>, to writer: inout ByteWriter) {
-        guard var rewrite else { return writer.append(whole) }
+        guard var rewrite else {
+            writer.append(whole)
+            // Its line feed is still on the way and won't be passed on: SDKs look for whole empty lines.
+            if whole[whole.count - 1] == UInt8(ascii: "\r") { writer.append(UInt8(ascii: "\n")) }
+            return
+        }
         if tokensBefore > 0, let usage = chunk.usage { rewrite.usage = .counts(total(usage)) }
         // After a resume, a chunk that only repeats the role says nothing new.
         if rewrite.hidesRole, !chunk.hasContent, chunk.choiceCount > 0, chunk.finished == 0 { return }
@@ -392,6 +404,41 @@ package final class StreamRelay: ReadinessHandler {
         buffers.out.removeAll()
         let start = buffers.out.openChunk()
         buffers.out.append(errorEvent: error.answer)
+        sendOut(from: start, call, closes: true)
+    }
+
+    /// The stream that was relayed, as a whole reply: what a repetition of its turn is answered with.
+    package func appendWholeReply(_ call: UpstreamCall, message: Span<UInt8>, to writer: inout ByteWriter) {
+        let stream = streamWriter(call)
+        writer.append("{\"id\":")
+        writer.append(stream.id)
+        writer.append(",\"object\":\"chat.completion\",\"created\":")
+        writer.append(stream.created)
+        writer.append(",\"model\":")
+        writer.append(stream.model)
+        writer.append(",\"choices\":[{\"index\":0,\"message\":")
+        writer.append(message)
+        writer.append(",\"finish_reason\":\"")
+        writer.append(finish.name)
+        writer.append("\"}],\"usage\":")
+        writer.append(usage: call.usage ?? Usage(promptTokens: 0, completionTokens: deltas))
+        writer.append("}")
+    }
+
+    /// Sends a whole reply, kept from before, as a stream.
+    package func replay(_ reply: Span<UInt8>, of chunk: ChatChunk, _ call: UpstreamCall) {
+        func value(_ range: ByteRange) -> [UInt8] { reply.extracting(range).withUnsafeBufferPointer { Array($0) } }
+        let stream = ChatStreamWriter(
+            kind: .chat, id: value(chunk.id), created: value(chunk.created), model: value(chunk.model))
+        buffers.out.removeAll()
+        let start = buffers.out.openChunk()
+        stream.appendRole(into: &buffers.out)
+        stream.append(content: reply.extracting(chunk.choice.content.raw), into: &buffers.out)
+        stream.append(finish: chunk.choice.finish, into: &buffers.out)
+        if let usage = chunk.usage, call.request?.includesUsage == true {
+            stream.append(usage: usage, into: &buffers.out)
+        }
+        ChatStreamWriter.appendDone(into: &buffers.out)
         sendOut(from: start, call, closes: true)
     }
 

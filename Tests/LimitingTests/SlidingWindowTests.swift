@@ -34,6 +34,17 @@ import Testing
         }
     }
 
+    @Test func `the example of the page on limits is right`() {
+        var window = SlidingWindow(limit: 4, window: .seconds(128))
+        func at(_ milliseconds: Int64) -> Moment { .zero + .milliseconds(milliseconds) }
+        #expect(window.spend(1, now: at(500)) == .allowed(remaining: 3, reset: .milliseconds(128_500)))
+        #expect(window.spend(2, now: at(900)).remaining == 1)
+        #expect(window.spend(1, now: at(60_200)) == .allowed(remaining: 0, reset: .milliseconds(128_800)))
+        #expect(window.spend(1, now: at(100_000)) == .rejected(retryAfter: .seconds(29)))
+        #expect(window.spend(1, now: at(128_700)) == .rejected(retryAfter: .milliseconds(300)))
+        #expect(window.spend(1, now: at(129_000)).remaining == 2)
+    }
+
     @Test func `reset is when the window is empty`() {
         var window = SlidingWindow(limit: 10, window: .seconds(128))
         #expect(window.peek(now: .zero) == .init(limit: 10, remaining: 10, reset: .zero))

@@ -8,7 +8,8 @@ import TestSupport
 @Suite struct RedisConnectionTests {
     /// Runs `body` on a loop with a connection that stands, unless it can't by the end of `wait`.
     private func connected<Result: Sendable>(
-        to server: RedisServer, wait: Interval = .seconds(10), _ change: @escaping @Sendable (inout RedisConnectionSettings) -> Void = { _ in },
+        to server: RedisServer, wait: Interval = .seconds(10),
+        _ change: @escaping @Sendable (inout RedisConnectionSettings) -> Void = { _ in },
         _ body: @escaping @Sendable (RedisConnection, EventLoop) async throws -> Result
     ) async throws -> Result {
         let worker = Worker()
@@ -104,7 +105,9 @@ import TestSupport
         #expect(used)
     }
 
-    @Test func `a wrong password leaves the connection unavailable and the problem named without the secret`() async throws {
+    @Test func `a wrong password leaves the connection unavailable and the problem named without the secret`()
+        async throws
+    {
         let server = try RedisServer(options: ["--requirepass", "right"])
         let (problem, failure) = try await connected(
             to: server, wait: .seconds(1), { $0.password = "wrong-secret" }
@@ -115,7 +118,9 @@ import TestSupport
             let patient = loop.now + .seconds(30)
             let parking = Parking(on: loop)
             defer { parking.close() }
-            while redis.problem == nil, loop.now < patient { _ = await parking.park(until: loop.now + .milliseconds(5)) }
+            while redis.problem == nil, loop.now < patient {
+                _ = await parking.park(until: loop.now + .milliseconds(5))
+            }
             return (redis.problem, failure)
         }
         #expect(problem == "refused: WRONGPASS")
@@ -143,7 +148,9 @@ import TestSupport
         #expect(replies == [expected, expected, expected])
     }
 
-    @Test func `a server that stopped answering fails commands at their deadlines, and later ones at once`() async throws {
+    @Test func `a server that stopped answering fails commands at their deadlines, and later ones at once`()
+        async throws
+    {
         let server = try RedisServer()
         let (waited, failures) = try await connected(to: server) { redis, loop in
             server.pause()
@@ -162,7 +169,9 @@ import TestSupport
         #expect(waited >= .milliseconds(60))
     }
 
-    @Test func `a younger command that is overdue fails alone, and the oldest still gets its reply`() async throws {
+    @Test func `a younger command that is overdue fails alone, and the oldest still gets its reply`()
+        async throws
+    {
         let server = try RedisServer()
         try await connected(to: server) { redis, loop in
             let parking = Parking(on: loop)
@@ -222,6 +231,24 @@ import TestSupport
             try await #expect(redis.send(RedisCommand("PING"), deadline: patient) == .status("PONG"))
             #expect(redis.counts.connects == 2)
             #expect(redis.counts.losses == 1)
+        }
+    }
+
+    @Test func `a server that has become a replica is left, for what may be behind its address now`() async throws {
+        let server = try RedisServer()
+        try await connected(to: server) { redis, loop in
+            let patient = loop.now + .seconds(30)
+            _ = try await redis.send(RedisCommand("REPLICAOF", "127.0.0.1", "1"), deadline: patient)
+            let failure = await Self.failure { () async throws(RedisError) in
+                try await redis.send(RedisCommand("SET", "a", "b"), deadline: patient)
+            }
+            guard case .refused(let text) = failure else {
+                Issue.record("not refused: \(String(describing: failure))")
+                return
+            }
+            #expect(text.hasPrefix("READONLY"))
+            #expect(redis.counts.losses == 1)
+            #expect(!redis.isConnected)
         }
     }
 

@@ -30,6 +30,21 @@ import Wire
         #expect(scratch.content("events") == expected)
     }
 
+    @Test func `what is less severe than the level is left out and takes nobody's place`() throws {
+        let scratch = try LogScratch()
+        let writer = try LogWriter(
+            access: .off, loops: 1, bytesMaxPerLoop: 1, events: .file(scratch.path("events")), level: .warning,
+            clock: { WallTime(secondsSinceEpoch: 0) })
+        for _ in 0..<1000 { writer.events.log(.info, "chatter", "") }
+        writer.events.log(.error, "kept", "")
+        writer.events.setLevel(.debug)
+        writer.events.log(.debug, "kept", "")
+        writer.stop(within: .zero)
+        #expect(scratch.lines("events").count == 2)
+        #expect(scratch.lines("events").allSatisfy { $0.contains("\"event\":\"kept\"") })
+        #expect(writer.dropped.events == 0)
+    }
+
     @Test func `a flood is cut to its bound, and the next line says how many are missing`() throws {
         let scratch = try LogScratch()
         let clock = Clock()

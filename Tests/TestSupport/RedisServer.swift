@@ -30,14 +30,17 @@ public final class RedisServer: Sendable {
                 "--enable-debug-command", "yes",
             ] + options
         process = Mutex(0)
+        Self.remains.withLock { remains in
+            if remains.isEmpty { atexit { RedisServer.removeAll() } }
+            remains[directory] = 0
+        }
         try start()
     }
 
     deinit {
         kill()
-        unlink(directory + "/log")
-        unlink(socketPath)
-        rmdir(directory)
+        _ = Self.remains.withLock { $0.removeValue(forKey: directory) }
+        Self.remove(directory)
     }
 
     /// Starts it again, empty, after ``kill()``.
@@ -57,10 +60,7 @@ public final class RedisServer: Sendable {
         guard result == 0 else { throw Failure(description: "redis-server: \(String(cString: strerror(result)))") }
         let started = child
         process.withLock { $0 = started }
-        Self.running.withLock { running in
-            if running.isEmpty { atexit { RedisServer.killAll() } }
-            running.insert(started)
-        }
+        Self.remains.withLock { $0[directory] = started }
         try waitUntilReady()
     }
 
@@ -71,10 +71,9 @@ public final class RedisServer: Sendable {
             return child
         }
         guard child > 0 else { return }
-        _ = Self.running.withLock { $0.remove(child) }
+        Self.remains.withLock { $0[directory] = 0 }
         Glibc.kill(child, SIGKILL)
-        var status: Int32 = 0
-        waitpid(child, &status, 0)
+        waitpid(child, nil, 0)
     }
 
     /// Stops it where it is: connections stay open, nothing is answered.
@@ -83,12 +82,25 @@ public final class RedisServer: Sendable {
     /// Ends ``pause()``.
     public func resume() { process.withLock { _ = Glibc.kill($0, SIGCONT) } }
 
-    private static let running = Mutex<Set<pid_t>>([])
+    /// What to clean up when the process ends: directories, and the server that runs in each (0 for none).
+    private static let remains = Mutex<[String: pid_t]>([:])
 
-    private static func killAll() {
-        running.withLock { running in
-            for child in running { Glibc.kill(child, SIGKILL) }
+    private static func removeAll() {
+        remains.withLock { remains in
+            for (directory, child) in remains {
+                if child > 0 {
+                    Glibc.kill(child, SIGKILL)
+                    waitpid(child, nil, 0)
+                }
+                remove(directory)
+            }
         }
+    }
+
+    private static func remove(_ directory: String) {
+        unlink(directory + "/log")
+        unlink(directory + "/redis.sock")
+        rmdir(directory)
     }
 
     /// At most ten seconds.

@@ -42,7 +42,7 @@ package struct StoredKey: Equatable, Sendable {
     }
 
     /// - Returns: nil when what must be there is missing or no number: a record that somebody else wrote.
-    init?(id: String, fieldTexts: [String?]) {
+    package init?(id: String, fieldTexts: [String?]) {
         guard fieldTexts.count == Self.fieldNames.count, let name = fieldTexts[0], let digestHex = fieldTexts[1],
             let created = fieldTexts[4].flatMap({ Int64($0) })
         else { return nil }

@@ -54,7 +54,9 @@ package struct MessageFingerprint: Hashable, Sendable {
     }
 
     /// The hash of the value that comes next; nil for null and what is empty. Depth is bounded by the scanner's.
-    private static func meaning(of scanner: inout JSONScanner, in document: Span<UInt8>) throws(JSONProblem) -> UInt64? {
+    private static func meaning(
+        of scanner: inout JSONScanner, in document: Span<UInt8>
+    ) throws(JSONProblem) -> UInt64? {
         switch try scanner.kind() {
         case .null:
             try scanner.null()

@@ -8,8 +8,8 @@ import RedisClient
 ///     …
 ///     let outcome = await store.append(session, messages, answer: answer, reply: reply, deadline: …)
 ///
-/// A turn is stored exactly once: the script that appends it is one step in Redis and knows the turns it has seen, so it
-/// may be sent again when the reply was lost. Turns of one session run one after the other, over all gateways.
+/// A turn is stored exactly once: the script that appends it is one step in Redis and knows the turns it has seen, so
+/// it may be sent again when the reply was lost. Turns of one session run one after the other, over all gateways.
 ///
 /// - Isolation: the loop of its connection. The ``TurnQueue`` is shared by the loops of the process.
 /// - Cost: one round trip each.

@@ -34,9 +34,10 @@ enum SessionScripts {
               local past = redis.call('GET', KEYS[4])
               if past and past ~= owner then return {'notFound'} end
               if past then anew = 1 end
-              redis.call('DEL', KEYS[2], KEYS[3])
+              -- The write that a Redis without memory refuses goes first: a script is refused whole or not at all.
               redis.call('HSET', KEYS[1], 'owner', owner, 'turns', '0', 'dropped', '0', 'bytes', '0',
                 'created', text(now))
+              redis.call('DEL', KEYS[2], KEYS[3])
             else
               if turns > 0 and ((key ~= '' and key == state[6]) or (retries and digest == state[7])) then
                 local reply = redis.call('HGET', KEYS[1], 'reply')
@@ -97,7 +98,8 @@ enum SessionScripts {
             redis.call('HSET', KEYS[1], 'turns', turns, 'dropped', dropped, 'bytes', text(bytes), 'used', text(now),
               'lastKey', state[7] or '', 'lastDigest', state[8] or '',
               'recent', turn .. string.sub(recent, 1, 32 * 15))
-            if reply ~= '' then redis.call('HSET', KEYS[1], 'reply', reply) else redis.call('HDEL', KEYS[1], 'reply') end
+            redis.call('HDEL', KEYS[1], 'reply')
+            if reply ~= '' then redis.call('HSET', KEYS[1], 'reply', reply) end
             redis.call('HDEL', KEYS[1], 'lock', 'lockUntil', 'key', 'digest')
             keep(ttl)
             redis.call('SET', KEYS[4], state[1], 'PX', remember)

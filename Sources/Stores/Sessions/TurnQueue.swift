@@ -10,7 +10,7 @@ import Synchronization
 /// - Isolation: any loop; its lock is held for the bookkeeping only. A waiter is woken on its own loop.
 /// - Cost: O(1) unless somebody waits. Bounded by the requests in flight, and ``waitersMax`` a session.
 package final class TurnQueue: Sendable {
-    /// A place in one session's line, the first of which may go on. Given up by ``leave()``, at the latest when it goes.
+    /// A place in one session's line, the first of which may go on. Given up by ``leave()``, or when it goes.
     package final class Place: Sendable {
         fileprivate let queue: TurnQueue
         fileprivate let key: String

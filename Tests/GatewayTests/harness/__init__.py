@@ -1,0 +1,1 @@
+"""What the tests run against: the real gateway, a real redis-server and replicas that misbehave on request."""

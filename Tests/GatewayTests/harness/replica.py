@@ -1,0 +1,267 @@
+"""A scripted OpenAI-compatible replica: answers as told, misbehaves to the byte, remembers what it was sent.
+
+All replicas of a test run live on one event loop in one thread. A mode is a coroutine function `mode(exchange)` that
+answers one POST; `modes.py` has them. Started as a program it is a process of its own that can be killed:
+
+    python -m harness.replica NAME PORT     prints its port on the first line
+"""
+
+import asyncio
+import json
+import re
+import socket
+import struct
+import sys
+import threading
+
+from . import modes
+
+
+class Recorded:
+    """One request as it came: the head's bytes, the body's bytes, and whether its connection was ended on us."""
+
+    def __init__(self, head, body):
+        self.head = head
+        self.body = body
+        self.was_cancelled = False
+        self.is_answered = False
+
+    @property
+    def line(self):
+        return self.head.split(b"\r\n", 1)[0].decode()
+
+    @property
+    def path(self):
+        return self.line.split(" ")[1]
+
+    @property
+    def fields(self):
+        """(lower-case name, value) pairs, in order."""
+        lines = self.head.decode("latin-1").split("\r\n")[1:]
+        return [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines if line)]
+
+    def field(self, name):
+        found = [value for key, value in self.fields if key == name.lower()]
+        assert len(found) <= 1, f"{name} came {len(found)} times"
+        return found[0] if found else None
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def messages(self):
+        return self.json["messages"]
+
+
+class Steps:
+    """Holds a scripted reply at each step until the test lets it go on."""
+
+    def __init__(self, loop, allowed=0):
+        self._loop = loop
+        self._semaphore = asyncio.Semaphore(allowed)
+
+    def allow(self, count=1):
+        for _ in range(count):
+            self._loop.call_soon_threadsafe(self._semaphore.release)
+
+    async def wait(self):
+        await self._semaphore.acquire()
+
+
+class ReplicaLoop:
+    """The thread that all replicas of this process live on."""
+
+    _shared = None
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="replicas", daemon=True)
+        self.thread.start()
+
+    @classmethod
+    def shared(cls):
+        if cls._shared is None:
+            cls._shared = cls()
+        return cls._shared
+
+    def call(self, coroutine, seconds=20):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(seconds)
+
+
+class Replica:
+    """One scripted replica. `mode` answers every POST but those that `next(...)` names ahead."""
+
+    def __init__(self, name="one", mode=None, host="127.0.0.1", port=0):
+        self.name = name
+        self.mode = mode or modes.answer
+        self.is_healthy = True
+        self.keeps_records = True
+        self._planned = []
+        self.requests = []
+        self.posts = 0
+        self.probes = 0
+        self.running = 0
+        self.running_max = 0
+        self.cancelled = 0
+        self.connections = set()
+        self.accepted = 0
+        self._host = host
+        self.port = port
+        self._server = None
+        self._home = ReplicaLoop.shared()
+        self.start()
+
+    @property
+    def url(self):
+        return f"http://{self._host}:{self.port}"
+
+    def start(self):
+        """Listens, on the same port as before if there was one."""
+        self._home.call(self._start())
+
+    async def _start(self):
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self), self._host, self.port, reuse_address=True, backlog=512)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def kill(self):
+        """Ends as a killed process does: the listener is gone, every connection is reset."""
+
+        async def end():
+            if self._server:
+                self._server.close()
+                self._server = None
+            for connection in list(self.connections):
+                connection.reset()
+
+        self._home.call(end())
+
+    stop = kill
+
+    def next(self, *planned):
+        """Modes for the coming POSTs, before `mode` has its turn again."""
+        self._planned.extend(planned)
+
+    def steps(self, allowed=0):
+        return Steps(self._home.loop, allowed)
+
+    def forget(self):
+        """Forgets what was recorded and planned; for fixtures that several tests share."""
+        self.requests = []
+        self._planned = []
+        self.mode = modes.answer
+        self.is_healthy = True
+        self.posts = self.running_max = self.cancelled = self.accepted = 0
+
+    @property
+    def last(self):
+        return self.requests[-1]
+
+    def take_mode(self):
+        return self._planned.pop(0) if self._planned else self.mode
+
+
+class Connection(asyncio.Protocol):
+    """One connection of the gateway with a replica, on the replicas' loop."""
+
+    def __init__(self, replica):
+        self.replica = replica
+        self.buffer = b""
+        self.gone = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self.transport = None
+
+    def connection_made(self, transport):
+        self.transport = transport
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.replica.connections.add(self)
+        self.replica.accepted += 1
+        self.task = asyncio.get_running_loop().create_task(self.run())
+
+    def data_received(self, data):
+        self.buffer += data
+        self._arrived.set()
+
+    def connection_lost(self, problem):
+        self.replica.connections.discard(self)
+        self.gone.set()
+        self._arrived.set()
+
+    def reset(self):
+        """Ends the connection with a TCP reset."""
+        peer = self.transport.get_extra_info("socket")
+        if peer is not None and peer.fileno() >= 0:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    async def more(self):
+        self._arrived.clear()
+        await self._arrived.wait()
+        return not self.gone.is_set()
+
+    async def run(self):
+        while True:
+            while (end := self.buffer.find(b"\r\n\r\n")) < 0:
+                if not await self.more():
+                    return
+            head, self.buffer = self.buffer[:end], self.buffer[end + 4:]
+            found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+            length = int(found.group(1)) if found else 0
+            while len(self.buffer) < length:
+                if not await self.more():
+                    return
+            body, self.buffer = self.buffer[:length], self.buffer[length:]
+            if not await self.serve(head, body):
+                return
+
+    async def serve(self, head, body):
+        """Answers one request. Returns whether the connection goes on."""
+        replica = self.replica
+        if not head.startswith(b"POST "):
+            replica.probes += 1
+            if replica.is_healthy:
+                self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            else:
+                self.transport.write(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}")
+            return True
+        request = Recorded(head, body)
+        replica.posts += 1
+        if replica.keeps_records:
+            replica.requests.append(request)
+        replica.running += 1
+        replica.running_max = max(replica.running_max, replica.running)
+        exchange = modes.Exchange(self, request)
+        work = asyncio.ensure_future(replica.take_mode()(exchange))
+        gone = None
+        try:
+            # A mode that never waits is done after one turn of the loop.
+            await asyncio.sleep(0)
+            if not work.done():
+                gone = asyncio.ensure_future(self.gone.wait())
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                request.is_answered = True
+                work.result()
+                return not exchange.is_over and not self.transport.is_closing()
+            request.was_cancelled = True
+            replica.cancelled += 1
+            work.cancel()
+            return False
+        finally:
+            if gone:
+                gone.cancel()
+            replica.running -= 1
+
+
+def main():
+    name, port = sys.argv[1], int(sys.argv[2])
+    replica = Replica(name, port=port)
+    replica.keeps_records = False
+    print(replica.port, flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
