@@ -169,19 +169,18 @@ extension LoopUpstreams {
         _ call: UpstreamCall, on connection: ClientConnection, with replica: Replica, in pool: Pool, sentAt: Moment,
         _ isContinuation: Bool
     ) async -> SendOutcome {
-        let head = connection.head
-        guard head.status == 200 else {
-            let retryAfter = connection.withReply { Self.retryAfter(head, $0) }
+        guard connection.head.status == 200 else {
+            let retryAfter = connection.withReply { Self.retryAfter(connection.head, $0) }
             _ = await gather(call, on: connection, in: pool, max: Self.errorBytesMax, deadline: sentAt + .seconds(10))
             let body = connection.body.withUnsafeBytes { Array($0) }
-            return .status(head.status, body: body, retryAfter: retryAfter)
+            return .status(connection.head.status, body: body, retryAfter: retryAfter)
         }
-        let type = connection.withReply { Self.contentType(head, $0) }
+        let type = connection.withReply { Self.contentType(connection.head, $0) }
         func refuse(_ failure: UpstreamFailure) -> SendOutcome {
             connection.close()
             return .failed(failure, isStale: false)
         }
-        if let encoding = head.first(.contentEncoding),
+        if let encoding = connection.head.first(.contentEncoding),
             !connection.withReply({ $0.extracting(encoding).equalsIgnoringCase("identity") })
         {
             return refuse(.encodedReply)
