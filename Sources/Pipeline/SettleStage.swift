@@ -64,7 +64,7 @@ struct SettleStage {
         var rewrite = ChatRewrite()
         rewrite.model = BodyEdits.quoted(exchange.call.modelName)
         var renamed = ByteWriter(capacity: body.count + 64)
-        rewrite.write(body, of: reply.chunk, into: &renamed)
+        if let chunk = exchange.call.reply { rewrite.write(body, of: chunk, into: &renamed) }
         exchange.reply(200, contentType: "application/json", body: renamed.bytes)
     }
 
@@ -101,7 +101,7 @@ struct SettleStage {
     private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
         let (message, whole) = reply.withBody { body in
-            let message = body.extracting(reply.chunk.choice.delta)
+            let message = body.extracting(exchange.call.reply?.choice.delta ?? .empty)
             return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
         }
         if await !memory.append(message, reply: whole, to: session, deadline: appendDeadline) {
