@@ -6,7 +6,6 @@ import hmac
 import http.server
 import json
 import os
-import pathlib
 import socketserver
 import subprocess
 import threading
@@ -14,16 +13,16 @@ import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from harness.gateway import ROOT, weir_bin
+
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
 def weir(*arguments, stdin="", **environment):
     """Runs the command with nothing of this machine's environment that could change what it does."""
-    program = os.environ.get("WEIR_EXECUTABLE", str(ROOT / ".build" / "release" / "weir"))
     clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | environment
     return subprocess.run(
-        [program, *map(str, arguments)], input=stdin, env=clean, capture_output=True, text=True, timeout=30, cwd=ROOT
+        [weir_bin(), *map(str, arguments)], input=stdin, env=clean, capture_output=True, text=True, timeout=30, cwd=ROOT
     )
 
 
