@@ -13,6 +13,7 @@ from harness.waiting import eventually
 MODEL = ROOT / "Models/tiny/weir-tiny.gguf"
 #: The exit status of an executable that was built without llama.cpp.
 WITHOUT_ENGINE = 69
+HELLO = [{"role": "user", "content": "Hello!"}]
 WEIGHTS = {"one": 5, "two": 3, "three": 1}
 
 
@@ -86,7 +87,7 @@ def test_the_tiny_model_answers_in_words(client):
 
 
 def test_a_stream_says_the_same_as_the_plain_answer(client):
-    asked = {"model": "weir-tiny", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 40, "temperature": 0}
+    asked = {"model": "weir-tiny", "messages": HELLO, "max_tokens": 40, "temperature": 0}
     plain = client.chat.completions.create(**asked)
     chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
@@ -98,8 +99,8 @@ def test_a_stream_says_the_same_as_the_plain_answer(client):
 def test_the_model_remembers_a_name_through_the_session(client, stream):
     def say(text):
         answer = client.chat.completions.create(
-            model="weir-tiny", messages=[{"role": "user", "content": text}], stream=stream, max_tokens=60, temperature=0,
-            extra_headers={"X-Session-ID": f"ada-{stream}"})
+            model="weir-tiny", messages=[{"role": "user", "content": text}], stream=stream, max_tokens=60,
+            temperature=0, extra_headers={"X-Session-ID": f"ada-{stream}"})
         if not stream:
             return answer.choices[0].message.content
         return "".join(choice.delta.content or "" for chunk in answer for choice in chunk.choices)
@@ -110,7 +111,7 @@ def test_the_model_remembers_a_name_through_the_session(client, stream):
 
 def test_a_killed_engine_costs_no_request(gateway, replicas, client_of):
     client = client_of(gateway)
-    asked = {"model": "weir-tiny", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 20, "temperature": 0}
+    asked = {"model": "weir-tiny", "messages": HELLO, "max_tokens": 20, "temperature": 0}
     first = client.chat.completions.create(**asked).choices[0].message.content
     for number in range(30):
         if number == 8:

@@ -246,7 +246,7 @@ class Gateway:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(10)
-            raise AssertionError(f"the gateway did not end within {PATIENCE} s of SIGTERM: {self.events[-3:]}") from None
+            raise AssertionError(f"the gateway does not end within {PATIENCE} s: {self.events[-3:]}") from None
         assert status == 0, f"the gateway ended with {status}: {self.events[-3:]}"
         shutil.rmtree(self.directory, ignore_errors=True)
 
