@@ -86,7 +86,8 @@ final class ControlPlane {
         switch change {
         case .died:
             server.log.events.log(
-                .warning, "replica_down", "Replica \(replica.name) is down.", ["pool": pool.name, "replica": replica.name])
+                .warning, "replica_down", "Replica \(replica.name) is down.",
+                ["pool": pool.name, "replica": replica.name])
         case .served:
             server.log.events.log(
                 .info, "replica_up", "Replica \(replica.name) serves.", ["pool": pool.name, "replica": replica.name])

@@ -152,7 +152,8 @@ struct SettleStage {
         exchange.reservation = nil
         if exchange.call.sends == 0 { return slot.giveBack(reservation) }
         let estimated = exchange.call.relay.deltas
-        let used = exchange.call.usage?.totalTokens ?? (estimated > 0 ? estimated + exchange.connection.bodyRange.count / 4 : 0)
+        let guess = estimated > 0 ? estimated + exchange.connection.bodyRange.count / 4 : 0
+        let used = exchange.call.usage?.totalTokens ?? guess
         slot.settle(reservation, tokens: used, now: services.loop.now)
     }
 
@@ -207,7 +208,8 @@ struct SettleStage {
             let model = call.request?.model.raw ?? .empty
             let body = bytes.extracting(exchange.connection.bodyRange)
             exchange.requestID.withBytes { id in
-                log.append(record, requestID: id, model: call.pool == nil ? body.extracting(0..<0) : body.extracting(model))
+                let known = call.pool == nil ? body.extracting(0..<0) : body.extracting(model)
+                log.append(record, requestID: id, model: known)
             }
         }
     }

@@ -15,7 +15,8 @@ struct UpStack {
             weir = installation.program
             replica = try installation.replicaProgram()
             guard let found = Installation.programInPath("redis-server", path: searchPath) else {
-                throw CommandFailure(.unavailable, "there is no redis-server here. On Debian: apt-get install redis-server")
+                throw CommandFailure(
+                    .unavailable, "there is no redis-server here. On Debian: apt-get install redis-server")
             }
             redis = found
         }
