@@ -88,7 +88,11 @@ struct SettleStage {
     }
 
     private func answer(_ exchange: Exchange, _ error: GatewayError) {
-        if case .clientGone = error { return }
+        if case .clientGone = error {
+            // It may be reading after all, only too slowly: to HTTP/1.0 an orderly end would look like the answer's.
+            exchange.didBreakStream = exchange.call.isHeadSent
+            return
+        }
         guard exchange.call.isHeadSent else { return exchange.reply(error) }
         // The client has a 200 already: the failure is told in the stream, without `[DONE]`, and the connection ends.
         exchange.didBreakStream = true
