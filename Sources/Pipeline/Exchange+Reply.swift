@@ -101,7 +101,7 @@ extension Exchange: ReplyDelegate {
             writer.append("\r\nx-weir-attempts: ")
             writer.append(decimal: call.sends)
             writer.append("\r\nx-weir-overhead-ms: ")
-            writer.append(milliseconds: call.sentAt - arrivedAt)
+            writer.append(milliseconds: overhead ?? .zero)
             writer.appendLineEnd()
         }
         if let sessionID {

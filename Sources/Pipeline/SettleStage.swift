@@ -1,6 +1,7 @@
 import GatewayCore
 import HTTPConnections
 import Reactor
+import Synchronization
 import Telemetry
 import Upstreams
 import Wire
@@ -43,6 +44,7 @@ struct SettleStage {
         case .streamed:
             guard exchange.call.holdsEnd else { break }
             let isStored = await rememberStream(exchange)
+            if !isStored { exchange.sessionDegraded = "not-stored" }
             exchange.call.relay.sendEnd(exchange.call, comment: isStored ? nil : "x-session-degraded")
         case .replayed(let reply): replay(reply, exchange)
         case .refused(let status, let body, let retryAfter):
@@ -167,13 +169,16 @@ struct SettleStage {
             problem = reason
         }
         if case .failure(.clientGone) = outcome { services.metrics.clientGone() }
+        if exchange.sessionDegraded != nil, ending == .ok {
+            services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
+        }
         services.metrics.requestEnded(ending, pool: call.pool?.index, duration: duration)
         if let pool = call.pool {
             if let usage = call.usage { services.metrics.tokens(usage, pool: pool.index) }
             if call.firstContentAt != .zero {
                 services.metrics.firstToken(after: call.firstContentAt - exchange.arrivedAt, pool: pool.index)
             }
-            if call.sentAt != .zero { services.metrics.overhead(call.sentAt - exchange.arrivedAt, pool: pool.index) }
+            if let overhead = exchange.overhead { services.metrics.overhead(overhead, pool: pool.index) }
         }
         services.metrics.received(bytes: exchange.connection.bytesReceived)
         services.metrics.sent(bytes: exchange.connection.bytesSent)
@@ -197,7 +202,7 @@ struct SettleStage {
         if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
         record.duration = duration
         record.queueWait = call.queueWait
-        if call.sentAt != .zero { record.overhead = call.sentAt - exchange.arrivedAt }
+        if let overhead = exchange.overhead { record.overhead = overhead }
         exchange.connection.withRequest { bytes in
             let model = call.request?.model.raw ?? .empty
             let body = bytes.extracting(exchange.connection.bodyRange)
