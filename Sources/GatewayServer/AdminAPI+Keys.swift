@@ -63,7 +63,8 @@ extension AdminAPI {
         guard let stored = control.storedKeys else {
             return .problem(409, "no_redis", "Keys are made in Redis, and the configuration has no `redis:` section.")
         }
-        guard let document = try? JSONValue.read(body.span, refusingDuplicates: true), let name = document["name"]?.string
+        guard let document = try? JSONValue.read(body.span, refusingDuplicates: true),
+            let name = document["name"]?.string
         else { return .problem(400, "invalid_request", "A JSON object with a name is expected.") }
         let now = control.loop.wallNow
         do {

@@ -24,7 +24,9 @@ extension Exchange: ReplyDelegate {
     }
 
     /// Sends a reply of `body`, or only its head to HEAD.
-    func reply(_ status: Int, contentType: StaticString, extra: (inout ByteWriter) -> Void = { _ in }, body: Span<UInt8>) {
+    func reply(
+        _ status: Int, contentType: StaticString, extra: (inout ByteWriter) -> Void = { _ in }, body: Span<UInt8>
+    ) {
         services.reply.removeAll()
         appendHead(status, contentType: contentType, length: body.count, extra: extra)
         if connection.head.method != .head { services.reply.append(body) }
@@ -148,7 +150,8 @@ extension Exchange: ReplyDelegate {
             guard allowsAll || cors.allowedOrigins.contains(origin.text) else { return }
             writer.append("access-control-allow-origin: ")
             if allowsAll { writer.append("*") } else { writer.append(origin) }
-            writer.append("\r\nvary: origin\r\naccess-control-expose-headers: x-request-id, retry-after, retry-after-ms, ")
+            writer.append("\r\nvary: origin\r\naccess-control-expose-headers: x-request-id, ")
+            writer.append("retry-after, retry-after-ms, ")
             writer.append("x-session-id, x-session-degraded, x-weir-replica, x-weir-attempts\r\n")
         }
     }

@@ -139,7 +139,8 @@ def test_nothing_of_it_is_reachable_from_other_machines_and_redis_has_no_port(up
     assert len(ports) == 5 and 6379 not in ports
 
 
-@pytest.mark.parametrize("word, name", [("weir-replica", "replica-[123]"), (" serve ", "gateway"), ("redis-server", "redis")])
+@pytest.mark.parametrize(
+    "word, name", [("weir-replica", "replica-[123]"), (" serve ", "gateway"), ("redis-server", "redis")])
 def test_a_killed_process_comes_back(up, word, name):
     seen = len(up.lines)
     killed = up.child(word)

@@ -17,7 +17,8 @@ struct UpCommand: ParsableCommand {
     @Option(name: .long, help: "How many replicas; 1 to 16. Their weights are 5, 3, 1 and 1 for further ones.")
     var replicas = 3
 
-    @Option(name: .long, help: ArgumentHelp("The GGUF file that they serve (default: the tiny model).", valueName: "file"))
+    @Option(
+        name: .long, help: ArgumentHelp("The GGUF file that they serve (default: the tiny model).", valueName: "file"))
     var model: String?
 
     @Option(

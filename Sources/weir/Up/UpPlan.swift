@@ -76,8 +76,9 @@ struct UpPlan {
         let body = """
             {"model":\(Self.quoted(modelName)),"stream":true,"messages":[{"role":"user","content":"What is a weir?"}]}
             """
+        let quoted = body.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''")
         return "curl -N \(listen.url)/v1/chat/completions -H 'Authorization: Bearer \(key)' "
-            + "-H 'Content-Type: application/json' -d '\(body.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''"))'"
+            + "-H 'Content-Type: application/json' -d '\(quoted)'"
     }
 
     /// In double quotes, as YAML and JSON understand them both.

@@ -24,7 +24,8 @@ struct UpState {
         let socket = "\(directory)/redis/redis.sock"
         guard socket.utf8.count <= AdminSocket.pathBytesMax else {
             throw CommandFailure(
-                .problem, "the path \(directory) is too long for the sockets in it; name a shorter one with --state DIR")
+                .problem,
+                "the path \(directory) is too long for the sockets in it; name a shorter one with --state DIR")
         }
         try Self.makeFolder(directory)
         try Self.makeFolder("\(directory)/logs")
@@ -102,7 +103,8 @@ struct UpState {
             let holder = read(path).map { " (process \(String(decoding: $0, as: UTF8.self)))" } ?? ""
             close(descriptor)
             throw CommandFailure(
-                .problem, "another weir up\(holder) runs in \(directory); end it, or name another folder with --state DIR")
+                .problem,
+                "another weir up\(holder) runs in \(directory); end it, or name another folder with --state DIR")
         }
         ftruncate(descriptor, 0)
         let text = Array("\(getpid())\n".utf8)
