@@ -44,13 +44,13 @@ extension LoopUpstreams {
     private func write(_ call: UpstreamCall, for replica: Replica, way: Balancing.ResumeWay?) {
         let settings = replica.settings
         call.outgoing.removeAll()
-        var edits = call.edits
-        if way == .prefill { edits.continuation = call.relay.text.withUnsafeBytes { Array($0) } }
+        if way == .prefill { call.edits.continuation = call.relay.text.withUnsafeBytes { Array($0) } }
+        defer { if way == .prefill { call.edits.continuation = nil } }
         call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             guard let request = call.request else { return }
             var added = ByteWriter()
-            let spliced = edits.splice(body, of: request, added: &added)
+            let spliced = call.edits.splice(body, of: request, added: &added)
             call.outgoing.reserve(512 + call.forwardedFields.count + min(spliced.length, Self.copiedBodyBytesMax))
             call.outgoing.append("POST ")
             call.outgoing.append(settings.pathPrefix)
@@ -125,7 +125,7 @@ extension LoopUpstreams {
         }
         if call.sentAt == .zero { call.sentAt = loop.now }
         switch await writeOut(call, on: connection) {
-        case .whole: break
+        case .whole: call.outgoing.release()  // A resume writes another one.
         case .early: connection.isSpoiled = true
         case .broken:
             if call.isReplicaDead { return broken(.declaredDead) }

@@ -115,18 +115,10 @@ package enum ForwardResult {
 }
 
 /// A reply that was read whole.
-///
-/// A class, because the results that carry it live in the frames of a suspended task: these stay small.
-package final class WholeReply {
+public struct WholeReply {
     let connection: ClientConnection
     let replica: Replica
 
-    init(connection: ClientConnection, replica: Replica, chunk: ChatChunk) {
-        self.connection = connection
-        self.replica = replica
-        self.chunk = chunk
-    }
-
     /// The body's bytes.
-    package func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result { connection.withBody(read) }
+    public func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result { connection.withBody(read) }
 }
