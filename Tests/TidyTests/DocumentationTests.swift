@@ -7,7 +7,9 @@ import Testing
         var inCode: Set<String> = []
         for file in try SourceTree.sources.get() {
             for line in file.code {
-                for match in line.matches(of: /(?:family|gauge)\(\s*"(weir_[a-z_]+)"/) { inCode.insert(String(match.1)) }
+                for match in line.matches(of: /(?:family|gauge)\(\s*"(weir_[a-z_]+)"/) {
+                inCode.insert(String(match.1))
+            }
             }
         }
         #expect(inCode.count >= 20, "found only \(inCode.sorted())")

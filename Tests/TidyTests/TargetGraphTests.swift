@@ -4,8 +4,8 @@ import Testing
 @Suite struct TargetGraphTests {
     /// From top to bottom: a target depends only on those below it.
     static let order = [
-        "weir", "weir-replica", "GatewayServer", "Supervision", "Pipeline", "Upstreams", "Stores", "RedisClient", "Identity",
-        "HTTPConnections", "Engine", "Reactor", "GatewayConfig", "Telemetry", "Wire", "Balancing", "Limiting",
+        "weir", "weir-replica", "GatewayServer", "Supervision", "Pipeline", "Upstreams", "Stores", "RedisClient",
+        "Identity", "HTTPConnections", "Engine", "Reactor", "GatewayConfig", "Telemetry", "Wire", "Balancing", "Limiting",
         "GatewayCore", "CLinux", "COpenSSL", "CHiredis", "CCurl", "CLlama",
     ]
     static let pure: Set<String> = ["Wire", "Balancing", "Limiting", "GatewayCore"]
@@ -57,7 +57,9 @@ import Testing
         let files = try SourceTree.sources.get()
         for (target, dependencies) in try PackageManifest().dependencies {
             let used = Set(files.filter { $0.target == target }.flatMap { $0.imports.map(\.module) })
-            for dependency in dependencies { #expect(used.contains(dependency), "\(target) never imports \(dependency)") }
+            for dependency in dependencies {
+                #expect(used.contains(dependency), "\(target) never imports \(dependency)")
+            }
         }
     }
 
