@@ -126,3 +126,26 @@ let package = Package(
         .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: common),
     ]
 )
+
+// Programs for developers, which nobody else should have to build: the fuzzer and the micro-benchmarks. Without them the
+// fuzzer's properties are a test like any other, which replays the seeds and mutations of them.
+if Context.environment["WEIR_DEVELOPER_TOOLS"] == nil {
+    package.targets.append(
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: ["Wire", "Identity", "GatewayConfig", "GatewayCore", "COpenSSL", "TestSupport"],
+            path: "Tests/Fuzz", exclude: ["Runner", "seeds", "run"], sources: ["Targets", "Replay"],
+            swiftSettings: common))
+} else {
+    package.targets += [
+        .executableTarget(
+            name: "weir-fuzz",
+            dependencies: ["Wire", "Identity", "GatewayConfig", "GatewayCore", "COpenSSL", "TestSupport"],
+            path: "Tests/Fuzz", exclude: ["Replay", "seeds", "run"], sources: ["Targets", "Runner"],
+            swiftSettings: common),
+        .executableTarget(
+            name: "weir-microbench",
+            dependencies: ["Pipeline", "Wire", "Identity", "Limiting", "Balancing", "GatewayCore", "TestSupport"],
+            path: "Tests/Benchmarks/Micro", swiftSettings: common),
+    ]
+}

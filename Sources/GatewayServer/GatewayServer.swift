@@ -47,7 +47,7 @@ package final class GatewayServer: Sendable {
         try Self.makeStateDirectory(settings.state.directory)
         self.settings = Mutex(settings)
         self.configFile = configFile
-        let loopCount = settings.listen.loops > 0 ? settings.listen.loops : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        let loopCount = settings.listen.loops > 0 ? settings.listen.loops : EventLoop.usableCores
         workers = (0..<loopCount).map { _ in Worker() }
         loads = (0..<loopCount).map { _ in LoopLoad() }
         let keys = KeyDirectory(
@@ -75,13 +75,7 @@ package final class GatewayServer: Sendable {
     private func startLoops(_ plain: PlainSettings, _ descriptors: [Int32]) throws {
         let fleet = fleet.withLock { $0 }
         let settings = plain.settings
-        let serverTLS = try settings.listen.tls.map { tls in
-            try TLSContext.server(
-                certificateFile: tls.certificateFile, keyFile: tls.keyFile, clientAuthorityFile: tls.clientCAFile,
-                minimumIs13: tls.minimumVersion == .tls13)
-        }
-        let needsTLS = fleet.pools.contains { $0.replicas.contains { $0.settings.tlsHost != nil } }
-        let clientTLS = needsTLS ? try TLSContext.client() : nil
+        let serverTLS = try plain.listenerTLS()
         let connections = plain.connections
         let pipeline = plain.pipeline
         let redisAddresses = try LoopRedis.addresses(settings)
@@ -90,8 +84,7 @@ package final class GatewayServer: Sendable {
             try worker.call { [self] loop in
                 let metrics = telemetry.metrics(loop: index)
                 let upstreams = LoopUpstreams(
-                    on: loop, loopIndex: index, loopCount: workers.count, fleet: fleet, metrics: metrics,
-                    tls: clientTLS)
+                    on: loop, loopIndex: index, loopCount: workers.count, fleet: fleet, metrics: metrics)
                 let services = LoopServices(
                     loop: loop, shared: shared, upstreams: upstreams,
                     tokenCacheEntries: settings.identity.tokenCacheEntries, metrics: metrics,
@@ -109,7 +102,7 @@ package final class GatewayServer: Sendable {
                     loop: loop, index: index, services: services, loads: loads, workers: workers,
                     connectionsMax: settings.listen.connectionsMax, tls: serverTLS)
                 if index == 0 {
-                    let control = ControlPlane(loop: loop, server: self, loopServer: server, tls: clientTLS)
+                    let control = ControlPlane(loop: loop, server: self, loopServer: server)
                     loop.resident = control
                     control.followKeys(redis, settings)
                     control.use(fleet, intents: [:])

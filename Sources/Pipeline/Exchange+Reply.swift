@@ -159,6 +159,7 @@ extension Exchange: ReplyDelegate {
     /// Answers `OPTIONS`: a browser's preflight, or anybody's question what is allowed.
     func replyPreflight() {
         let isPreflight = connection.head.first(.accessControlRequestMethod) != nil
+        let nothing = ByteWriter()
         reply(204, contentType: "", extra: { writer in
             writer.append("allow: GET, HEAD, POST, OPTIONS\r\n")
             guard isPreflight, !services.settings.cors.allowedOrigins.isEmpty else { return }
@@ -168,7 +169,7 @@ extension Exchange: ReplyDelegate {
             writer.append("x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count, ")
             writer.append("x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout\r\n")
             writer.appendField("access-control-max-age", decimal: Int(services.settings.cors.maxAge.secondsRoundedUp))
-        }, body: ByteWriter().bytes)
+        }, body: nothing.bytes)
     }
 }
 

@@ -64,7 +64,7 @@ struct SettleStage {
         var rewrite = ChatRewrite()
         rewrite.model = BodyEdits.quoted(exchange.call.modelName)
         var renamed = ByteWriter(capacity: body.count + 64)
-        rewrite.write(body, of: reply.chunk, into: &renamed)
+        if let chunk = exchange.call.reply { rewrite.write(body, of: chunk, into: &renamed) }
         exchange.reply(200, contentType: "application/json", body: renamed.bytes)
     }
 
@@ -88,7 +88,11 @@ struct SettleStage {
     }
 
     private func answer(_ exchange: Exchange, _ error: GatewayError) {
-        if case .clientGone = error { return }
+        if case .clientGone = error {
+            // It may be reading after all, only too slowly: to HTTP/1.0 an orderly end would look like the answer's.
+            exchange.didBreakStream = exchange.call.isHeadSent
+            return
+        }
         guard exchange.call.isHeadSent else { return exchange.reply(error) }
         // The client has a 200 already: the failure is told in the stream, without `[DONE]`, and the connection ends.
         exchange.didBreakStream = true
@@ -101,7 +105,7 @@ struct SettleStage {
     private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
         let (message, whole) = reply.withBody { body in
-            let message = body.extracting(reply.chunk.choice.delta)
+            let message = body.extracting(exchange.call.reply?.choice.delta ?? .empty)
             return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
         }
         if await !memory.append(message, reply: whole, to: session, deadline: appendDeadline) {

@@ -50,6 +50,8 @@ package final class Replica: Sendable {
     package let index: Int
     /// Its place in the metrics, unique over all pools.
     package let metricsIndex: Int
+    /// For https: whose certificates are believed.
+    package let tls: TLSContext?
     package var name: String { settings.name }
 
     private let inFlightCount = Atomic<Int>(0)
@@ -62,12 +64,23 @@ package final class Replica: Sendable {
     private let snapshotLock: Mutex<HealthSnapshot>
     private let breaker: Mutex<Breaker>
 
-    package init(_ settings: ReplicaSettings, index: Int, metricsIndex: Int, breaker: BreakerSettings) {
+    /// - Precondition: a replica with a `tlsHost` has a `tls`: nothing is ever sent to it in the clear.
+    package init(
+        _ settings: ReplicaSettings, index: Int, metricsIndex: Int, tls: TLSContext?, breaker: BreakerSettings
+    ) {
+        precondition((settings.tlsHost == nil) == (tls == nil), "an https replica needs certificates to believe")
         self.settings = settings
         self.index = index
         self.metricsIndex = metricsIndex
+        self.tls = tls
         snapshotLock = Mutex(HealthSnapshot(intent: .enabled, health: .unknown, share: HealthMachine.fullShare))
         self.breaker = Mutex(Breaker(settings: breaker))
+    }
+
+    /// For a new connection: nil means plain.
+    var tlsPeer: (context: TLSContext, host: String)? {
+        guard let tls, let host = settings.tlsHost else { return nil }
+        return (tls, host)
     }
 
     // MARK: Health

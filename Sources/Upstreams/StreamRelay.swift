@@ -124,7 +124,11 @@ package final class StreamRelay: ReadinessHandler {
     private func pump() {
         guard end == nil, let upstream, let call else { return }
         if client.isClientGone { return finish(.clientGone) }
-        if client.hasUnsent, !client.sendUnsent() { return }
+        if client.hasUnsent {
+            guard client.sendUnsent() else { return }
+            // The replica was not looked at meanwhile: its silence counts from here.
+            lastEventAt = client.loop.now
+        }
         for _ in 0..<Self.readsPerTurn {
             let read: ClientConnection.BodyRead
             do throws(HTTPViolation) {

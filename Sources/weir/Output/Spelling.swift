@@ -10,6 +10,12 @@ enum Spelling {
         }
     }
 
+    /// A path in the home folder begins with `~`.
+    static func path(_ path: String, home: String?) -> String {
+        guard let home, home.count > 1, path.hasPrefix(home + "/") else { return path }
+        return "~" + path.dropFirst(home.count)
+    }
+
     /// `2026-11-21 03:10:22` in UTC; `never` for none.
     static func time(_ secondsSinceEpoch: Int?) -> String {
         guard let secondsSinceEpoch else { return "never" }

@@ -24,10 +24,12 @@ struct UpStack {
 
     private let plan: UpPlan
     private let stack: StackSupervisor
+    private let home: String?
 
     /// Writes what the children read: the ports of next time and the gateway's configuration.
     init(_ plan: UpPlan, _ programs: Programs, _ environment: [String: String]) throws {
         self.plan = plan
+        home = environment["HOME"]
         let state = plan.state
         state.setAsideLogs(["redis", "gateway", "access"] + plan.replicas.map(\.name))
         try UpState.write(plan.ports.text, to: state.portsFile)
@@ -71,7 +73,7 @@ struct UpStack {
     ///
     /// - Throws: `.problem` with the last lines of the log of what failed.
     func run() throws(CommandFailure) {
-        Output.line("weir up in \(plan.state.directory)")
+        Output.line("weir up in \(Spelling.path(plan.state.directory, home: home))")
         let supervisor = stack.supervisor
         StopSignals.watch { count in
             if count == 1 { Output.line("ending: running requests finish (Ctrl-C again ends at once)") }

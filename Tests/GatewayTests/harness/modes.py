@@ -186,6 +186,22 @@ def streamed(gap=0.0, steps=None, before=None):
     return mode
 
 
+def endless(size=16_000, flow=None):
+    """A stream as fast as the gateway takes it, which ends only with its connection. `flow` counts bytes written."""
+
+    async def mode(exchange):
+        exchange.stream_head()
+        document = json.dumps(exchange.chunk_document({"content": "x" * size})).encode()
+        while not exchange.connection.gone.is_set():
+            exchange.chunk(b"data: " + document + b"\n\n")
+            if flow is not None:
+                flow.append(len(document))
+            await exchange.connection.is_writable.wait()
+            await asyncio.sleep(0)
+
+    return mode
+
+
 def held(steps):
     """A good answer as soon as `steps` allows it."""
 
