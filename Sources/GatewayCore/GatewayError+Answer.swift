@@ -54,7 +54,8 @@ extension GatewayError {
         case .invalidAPIKey:
             Answer(401, Self.invalid, code: "invalid_api_key", "Incorrect API key provided.")
         case .keysUnavailable:
-            Answer(503, Self.server, code: "keys_unavailable", "API keys can't be checked now.", retryAfter: .seconds(1))
+            Answer(
+                503, Self.server, code: "keys_unavailable", "API keys can't be checked now.", retryAfter: .seconds(1))
         case .missingScope(let scope):
             Answer(403, "permission_error", code: "missing_scope", "This key lacks the scope \(scope).")
         case .modelNotAllowed(let model):

@@ -84,7 +84,9 @@ final class ControlPlane {
         switch change {
         case .died(let problem):
             server.log.events.log(
-                .warning, "replica_down", "Replica \(replica.name) is down: \(problem ?? "requests to it failed").", ["pool": pool.name, "replica": replica.name])
+                .warning, "replica_down",
+                "Replica \(replica.name) is down: \(problem ?? "requests to it failed").",
+                ["pool": pool.name, "replica": replica.name])
         case .served:
             server.log.events.log(
                 .info, "replica_up", "Replica \(replica.name) serves.", ["pool": pool.name, "replica": replica.name])

@@ -61,7 +61,8 @@ package final class GatewayServer: Sendable {
             started: EventLoop.wall())
         log = try LogWriter(
             access: Self.destination(settings.log.access), loops: loopCount,
-            bytesMaxPerLoop: settings.log.bufferBytes, events: .standardError)
+            bytesMaxPerLoop: settings.log.bufferBytes, events: .standardError,
+            level: Self.level(settings.log.level))
         telemetry.addSource { [log] page in log.append(to: &page) }
         fleet = Mutex(try plain.fleet(before: nil))
         let descriptors = try Self.openListeners(settings, count: loopCount)
@@ -143,6 +144,15 @@ package final class GatewayServer: Sendable {
             if made != "/", mkdir(made, 0o700) != 0, errno != EEXIST {
                 throw StartProblem("can't make the state directory \(path): \(String(cString: strerror(errno)))")
             }
+        }
+    }
+
+    static func level(_ level: LogSettings.Level) -> EventLog.Level {
+        switch level {
+        case .debug: .debug
+        case .info: .info
+        case .warning: .warning
+        case .error: .error
         }
     }
 

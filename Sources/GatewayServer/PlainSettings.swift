@@ -84,7 +84,8 @@ struct PlainSettings {
         return try TokenVerifier(issuers: issuers, leeway: leeway, tokenBytesMax: 8_192)
     }
 
-    /// The issuer in principals' ids, where a slash ends it: `https://a` and a subject `b/c` are not `https://a/b` and `c`.
+    /// The issuer in principals' ids, where a slash ends it: `https://a` and a subject `b/c` are not `https://a/b` and
+    /// `c`.
     private static func name(of issuer: String) -> String {
         issuer.replacing("%", with: "%25").replacing("/", with: "%2F")
     }
@@ -161,7 +162,8 @@ struct PlainSettings {
         let host = url.host.contains(":") ? "[\(url.host)]" : url.host
         return Upstreams.ReplicaSettings(
             name: replica.name, address: address, host: "\(host):\(url.port)", tlsHost: url.isTLS ? url.host : nil,
-            pathPrefix: url.prefix, credential: replica.apiKey.map { "Bearer " + String(decoding: $0.bytes, as: UTF8.self) },
+            pathPrefix: url.prefix,
+            credential: replica.apiKey.map { "Bearer " + String(decoding: $0.bytes, as: UTF8.self) },
             weight: replica.weight, kind: ReplicaKind(rawValue: replica.kind.rawValue) ?? .generic,
             maxInFlight: replica.maxInFlight, isBackup: replica.backup, probePath: pool.probe.path(for: replica.kind))
     }

@@ -51,6 +51,7 @@ extension GatewayServer {
         shared.authenticator.keys.replaceConfigured(plain.configuredKeys)
         shared.limiter.change(to: plain.limits)
         telemetry.reshape(to: plain.telemetryShape)
+        log.events.setLevel(Self.level(new.log.level))
         let pipeline = plain.pipeline
         let connections = plain.connections
         for (index, worker) in workers.enumerated() {

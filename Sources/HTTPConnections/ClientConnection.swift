@@ -16,7 +16,8 @@ package final class ClientConnection: ReadinessHandler {
     private var consumed = 0
     /// Any byte of the current reply has arrived.
     package private(set) var hasReplyBytes = false
-    private var decoder = ChunkedDecoder(limits: ChunkedDecoder.Limits(extensionBytes: 0, trailerBytes: 0, trailerFields: 0))
+    private var decoder = ChunkedDecoder(
+        limits: ChunkedDecoder.Limits(extensionBytes: 0, trailerBytes: 0, trailerFields: 0))
     private var bodyLeft = 0
     private var hasBegunBody = false
     private var isBodyOver = false
@@ -164,7 +165,9 @@ package final class ClientConnection: ReadinessHandler {
     }
 
     /// What ``body`` holds.
-    package func withBody<Result, Failure: Error>(_ read: (Span<UInt8>) throws(Failure) -> Result) throws(Failure) -> Result {
+    package func withBody<Result, Failure: Error>(
+        _ read: (Span<UInt8>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
         try body.withBytes(nil, read)
     }
 

@@ -345,8 +345,8 @@ package final class ServerConnection {
         }
     }
 
-    /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so that
-    /// a reset does not destroy the answer on its way.
+    /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so
+    /// that a reset does not destroy the answer on its way.
     package func close(reset: Bool = false) async {
         if !isBroken, !reset, !isBodyRead || closesAfterReply {
             stream.shutdownWrite()

@@ -33,7 +33,9 @@ package final class Listener: EventSource {
     /// Binds and listens. Returns the descriptor.
     ///
     /// - Throws: `EADDRINUSE` and whatever else the kernel says, with the address in the text.
-    package static func open(_ address: SocketAddress, backlog: Int32 = 4096, sharesPort: Bool) throws(SocketError) -> Int32 {
+    package static func open(
+        _ address: SocketAddress, backlog: Int32 = 4096, sharesPort: Bool
+    ) throws(SocketError) -> Int32 {
         let descriptor = socket(
             address.family, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw SocketError(errno, "socket") }

@@ -69,6 +69,7 @@ final class TLSSession {
             return
         }
         let code = ERR_peek_last_error()
-        problem = code == 0 ? "connection closed" : ERR_reason_error_string(code).map { String(cString: $0) } ?? "unknown"
+        let reason = code == 0 ? nil : ERR_reason_error_string(code).map { String(cString: $0) } ?? "unknown"
+        problem = reason ?? "connection closed"
     }
 }

@@ -26,12 +26,12 @@ package final class ChildProcess: Sendable {
     package static func start(
         _ command: ChildCommand, guardedBy guardian: OrphanGuard? = nil
     ) throws(SpawnError) -> ChildProcess {
-        try start(command, input: nil, guardedBy: guardian)
+        try start(command, input: nil, blocking: [], guardedBy: guardian)
     }
 
-    /// `input` becomes its standard input; it stays ours too.
+    /// `input` becomes its standard input; it stays ours too. `blocked` signals wait until it unblocks them.
     static func start(
-        _ command: ChildCommand, input: Int32?, guardedBy guardian: OrphanGuard?
+        _ command: ChildCommand, input: Int32?, blocking blocked: [Int32], guardedBy guardian: OrphanGuard?
     ) throws(SpawnError) -> ChildProcess {
         var files = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&files)
@@ -45,6 +45,7 @@ package final class ChildProcess: Sendable {
         sigfillset(&signals)
         posix_spawnattr_setsigdefault(&attributes, &signals)
         sigemptyset(&signals)
+        for signal in blocked { sigaddset(&signals, signal) }
         posix_spawnattr_setsigmask(&attributes, &signals)
         posix_spawnattr_setpgroup(&attributes, 0)
         let flags = POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF

@@ -15,6 +15,9 @@ package final class OrphanGuard: Sendable {
     private let shell: ChildProcess
     private let ourSide: Mutex<Int32>
 
+    /// What a terminal may send: blocked from the start, because the shell's `trap` comes a moment later.
+    private static let terminalSignals = [SIGINT, SIGTERM, SIGHUP, SIGQUIT]
+
     /// Ignores what a terminal sends; a line `+ pid` adds, `- pid` removes.
     private static let script = """
         trap '' INT TERM HUP QUIT
@@ -36,7 +39,7 @@ package final class OrphanGuard: Sendable {
         defer { Glibc.close(theirs) }
         do throws(SpawnError) {
             let command = ChildCommand("/bin/sh", ["-c", Self.script], environment: [], output: .discarded)
-            shell = try ChildProcess.start(command, input: theirs, guardedBy: nil)
+            shell = try ChildProcess.start(command, input: theirs, blocking: Self.terminalSignals, guardedBy: nil)
         } catch {
             Glibc.close(ours)
             throw error
@@ -56,6 +59,9 @@ package final class OrphanGuard: Sendable {
 
     /// Waits for the shell's end after ``close()``: from then on no child is left.
     package func waitForEnd(within limit: Interval) -> Bool { shell.waitForExit(within: limit) != nil }
+
+    /// What Ctrl-C would send if the shell were in the terminal's group.
+    func interrupt() { shell.send(SIGINT, toGroup: true) }
 
     func add(_ pid: pid_t) { tell("+ \(pid)\n") }
     func remove(_ pid: pid_t) { tell("- \(pid)\n") }

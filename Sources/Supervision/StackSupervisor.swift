@@ -7,8 +7,8 @@ import GatewayCore
 ///     StopSignals.watch { stack.supervisor.stop(force: $0 > 1) }
 ///     switch try stack.supervisor.run() { … }
 ///
-/// Each part starts when the one before is ready, and ends before it: the gateway finishes its streams while the replicas
-/// still answer, and Redis is the last to go.
+/// Each part starts when the one before is ready, and ends before it: the gateway finishes its streams while the
+/// replicas still answer, and Redis is the last to go.
 package struct StackSupervisor: Sendable {
     package let supervisor: Supervisor
 

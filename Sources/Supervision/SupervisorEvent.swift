@@ -31,7 +31,8 @@ package struct SupervisorEvent: Equatable, Sendable {
         case .started(let pid): "\(service) was started (process \(pid))"
         case .ready(let after): "\(service) is ready after \(Self.text(after))"
         case .ended(let exit, let delay): "\(service) \(exit); starting it again in \(Self.text(delay))"
-        case .endedTooOften(let exit, let pause): "\(service) \(exit), too often; leaving it alone for \(Self.text(pause))"
+        case .endedTooOften(let exit, let pause):
+            "\(service) \(exit), too often; leaving it alone for \(Self.text(pause))"
         case .notStarted(let error, let delay): "\(service): \(error); trying again in \(Self.text(delay))"
         case .startLimitOver: "\(service) was not ready in time and was killed"
         case .stopping: "\(service) was asked to end"

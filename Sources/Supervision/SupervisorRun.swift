@@ -115,7 +115,8 @@ struct SupervisorRun: ~Copyable {
     /// Ends what runs in the last stage that has not ended.
     private mutating func stopLastStage(_ now: Moment) {
         while let stage = services.last(where: { $0.machine.state != .stopped })?.stage {
-            for index in services.indices where services[index].stage == stage && services[index].machine.state != .stopped {
+            for index in services.indices where services[index].stage == stage {
+                if services[index].machine.state == .stopped { continue }
                 let action = services[index].machine.requestStop(now)
                 if let action { perform(action, index, now) } else { reportIfStopped(index, nil) }
             }

@@ -135,7 +135,8 @@ package final class HealthProber {
 
     private func surroundings(of replica: Replica) -> HealthMachine.Surroundings {
         HealthMachine.Surroundings(
-            now: loop.now, isAnyOtherUp: pool.replicas.contains { $0 !== replica && $0.isServing }, random: random.next())
+            now: loop.now, isAnyOtherUp: pool.replicas.contains { $0 !== replica && $0.isServing },
+            random: random.next())
     }
 
     // MARK: Requests
@@ -188,7 +189,9 @@ package final class HealthProber {
         parkings[replica.index].wake()
     }
 
-    private static func append(_ method: StaticString, _ path: String, _ replica: Replica, to request: inout ByteWriter) {
+    private static func append(
+        _ method: StaticString, _ path: String, _ replica: Replica, to request: inout ByteWriter
+    ) {
         request.append(method)
         request.append(" ")
         request.append(replica.settings.pathPrefix)

@@ -203,18 +203,24 @@ extension LoopUpstreams {
         }
         // A second reply, or the end of a longer one: which of the two framings the replica meant, nobody knows.
         if connection.hasSurplus { return .failed(.malformedReply, isStale: false) }
-        let reply: ChatReply
-        do throws(JSONProblem) {
-            reply = try connection.withBody { body throws(JSONProblem) in try ChatReply.read(body) }
-        } catch {
-            return .failed(connection.body.isEmpty ? .emptyAnswer : .malformedReply, isStale: false)
-        }
-        if reply.isError { return .failed(.inBandError, isStale: false) }
-        if reply.chunk.isAborted { return .failed(.aborted, isStale: false) }
-        guard reply.isComplete else { return .failed(.missingEnd, isStale: false) }
-        call.usage = reply.usage
+        if let failure = readFacts(of: connection, into: call) { return .failed(failure, isStale: false) }
         call.firstContentAt = loop.now
-        return .whole(WholeReply(connection: connection, replica: replica, chunk: reply.chunk))
+        return .whole(WholeReply(connection: connection, replica: replica))
+    }
+
+    /// What the reply says, into the call. - Returns: why it is no answer; nil when it is one.
+    private func readFacts(of connection: ClientConnection, into call: UpstreamCall) -> UpstreamFailure? {
+        do throws(JSONProblem) {
+            let reply = try connection.withBody { body throws(JSONProblem) in try ChatReply.read(body) }
+            if reply.isError { return .inBandError }
+            if reply.chunk.isAborted { return .aborted }
+            if !reply.isComplete { return .missingEnd }
+            call.usage = reply.usage
+            call.reply = reply.chunk
+            return nil
+        } catch {
+            return connection.body.isEmpty ? .emptyAnswer : .malformedReply
+        }
     }
 
     /// Reads the whole body. - Returns: nil when it is there.

@@ -313,7 +313,8 @@ def test_a_backup_is_used_only_while_the_others_are_down(stage):
 
     one, spare = stage.replicas("one", "spare")
     gateway = stage.gateway(
-        [one, replica_settings(spare, backup=True)], pool={"probe": {"interval": "100ms", "timeout": "100ms", "fall": 1}})
+        [one, replica_settings(spare, backup=True)],
+        pool={"probe": {"interval": "100ms", "timeout": "100ms", "fall": 1}})
     gateway.wait_for({"one", "spare"})
     for _ in range(10):
         assert gateway.chat("Hello").field("x-weir-replica") == "one"

@@ -65,7 +65,8 @@ def test_a_field_that_connection_names_ends_here(gateway, replica):
 
 def test_what_describes_the_request_does_reach_the_replica(gateway, replica):
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    fields = [("traceparent", trace), ("user-agent", "tests/1"), ("x-stainless-lang", "python"), ("openai-organization", "o")]
+    fields = [
+        ("traceparent", trace), ("user-agent", "tests/1"), ("x-stainless-lang", "python"), ("openai-organization", "o")]
     assert gateway.chat("Hello", fields=fields).status == 200
     for name, value in fields:
         assert replica.last.field(name) == value

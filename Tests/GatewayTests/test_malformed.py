@@ -5,8 +5,9 @@ from harness.client import Connection
 from harness.gateway import KEY, chat_body
 
 BODY = chat_body("Hello")
-SMUGGLED = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-length: 2\r\n\r\n{}" % (
-    KEY.encode())
+SMUGGLED = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-length: 2\r\n\r\n{}"
+    % KEY.encode())
 
 
 def post(*fields, body=BODY, line=b"POST /v1/chat/completions HTTP/1.1", end=b"\r\n"):

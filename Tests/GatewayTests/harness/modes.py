@@ -164,7 +164,7 @@ async def small(exchange):
 
 
 def streamed(gap=0.0, steps=None, before=None):
-    """A good stream; `gap` seconds between events, or one step of `steps` for each. `before` holds the first content."""
+    """A good stream: `gap` seconds between events, or a step of `steps` for each. `before` holds the first content."""
 
     async def mode(exchange):
         if not exchange.is_stream:
