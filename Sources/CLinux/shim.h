@@ -1,11 +1,13 @@
-// What Linux has and Swift's Glibc module leaves out: epoll, eventfd and accept4, with constants as typed values.
+// What Linux has and Swift's Glibc module leaves out: epoll, eventfd, accept4 and the CPU mask, with constants as typed values.
 #pragma once
 #include <pthread.h>
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 static const uint32_t WEIR_EPOLLIN = EPOLLIN;
 static const uint32_t WEIR_EPOLLOUT = EPOLLOUT;
@@ -30,4 +32,13 @@ extern int pthread_setname_np(pthread_t thread, const char *name);
 extern int accept4(int descriptor, struct sockaddr *address, socklen_t *length, int flags);
 static inline int weir_accept(int descriptor) {
     return accept4(descriptor, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+// How many processors this process may run on, of the first 8192; 0 if the kernel does not say.
+static inline int weir_usable_cores(void) {
+    unsigned long mask[8192 / (8 * sizeof(unsigned long))] = {0};
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int count = 0;
+    for (long word = 0; word < bytes / (long)sizeof(unsigned long); word++) count += __builtin_popcountl(mask[word]);
+    return count;
 }

@@ -100,8 +100,8 @@ extension LlamaModel {
 
     /// The tokens of `text`.
     ///
-    /// - In: `readsSpecials`, whether names of special tokens count as those; `addsBegin`, whether the tokens come first
-    ///   with which the model wants every text to begin.
+    /// - In: `readsSpecials`, whether names of special tokens count as those; `addsBegin`, whether the tokens come
+    ///   first with which the model wants every text to begin.
     func tokens(of text: String, readsSpecials: Bool, addsBegin: Bool) -> [Int32] {
         var text = text
         return text.withUTF8 { utf8 in

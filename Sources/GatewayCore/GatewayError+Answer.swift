@@ -35,6 +35,8 @@ extension GatewayError {
             Answer(431, Self.invalid, code: "head_too_large", "The request's header fields are too large.")
         case .targetTooLong:
             Answer(414, Self.invalid, code: "target_too_long", "The request's URL is too long.")
+        case .unsupportedHTTP(let feature, let reason):
+            Answer(feature.status, Self.invalid, code: feature.code, "The request can't be served: \(reason).")
         case .invalidRequest(let message, let param):
             Answer(400, Self.invalid, code: nil, message, param: param)
         case .bodyTooLarge(let limit):
@@ -52,7 +54,8 @@ extension GatewayError {
         case .invalidAPIKey:
             Answer(401, Self.invalid, code: "invalid_api_key", "Incorrect API key provided.")
         case .keysUnavailable:
-            Answer(503, Self.server, code: "keys_unavailable", "API keys can't be checked now.", retryAfter: .seconds(1))
+            Answer(
+                503, Self.server, code: "keys_unavailable", "API keys can't be checked now.", retryAfter: .seconds(1))
         case .missingScope(let scope):
             Answer(403, "permission_error", code: "missing_scope", "This key lacks the scope \(scope).")
         case .modelNotAllowed(let model):
@@ -126,6 +129,25 @@ extension GatewayError {
             Answer(
                 429, kind == .tokens ? "tokens" : "requests", code: "rate_limit_exceeded",
                 "Rate limit reached for this key (\(kind.rawValue)).", retryAfter: retryAfter)
+        }
+    }
+}
+
+extension HTTPFeature {
+    /// Source: RFC 9110 §15.5.18, §15.6.2, §15.6.6.
+    fileprivate var status: Int {
+        switch self {
+        case .expectation: 417
+        case .codingOrMethod: 501
+        case .version: 505
+        }
+    }
+
+    fileprivate var code: String {
+        switch self {
+        case .expectation: "unsupported_expectation"
+        case .codingOrMethod: "unsupported_coding_or_method"
+        case .version: "unsupported_http_version"
         }
     }
 }

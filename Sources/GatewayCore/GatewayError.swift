@@ -9,6 +9,8 @@ package enum GatewayError: Error, Equatable, Sendable {
     /// The head is longer than `limits.headBytes` or has more fields than `limits.headFields`.
     case headTooLarge
     case targetTooLong
+    /// Valid HTTP that asks for what this server does not speak. The connection is closed after the answer.
+    case unsupportedHTTP(HTTPFeature, reason: String)
     /// The body or a header is not what the API accepts. `param` is the JSON path, if one is to blame.
     case invalidRequest(message: String, param: String?)
     case bodyTooLarge(limitBytes: Int)
@@ -67,6 +69,12 @@ package enum GatewayError: Error, Equatable, Sendable {
 package enum TokenProblem: String, Equatable, Sendable, CaseIterable {
     case missing, malformed, unknownKey, revoked, badSignature, expired, notYetValid, wrongIssuer, wrongAudience
     case unsupportedAlgorithm, missingClaim, criticalHeader
+}
+
+/// What a request may ask of HTTP that is not spoken here: another expectation than 100-continue (417), CONNECT or a
+/// transfer coding but chunked (501), another version than 1.0 and 1.1 (505).
+package enum HTTPFeature: String, Equatable, Sendable, CaseIterable {
+    case expectation, codingOrMethod, version
 }
 
 package enum RateLimitKind: String, Equatable, Sendable, CaseIterable {

@@ -6,7 +6,8 @@ package final class Principal: Sendable {
     package enum Kind: String, Sendable { case apiKey, token, anonymous }
 
     package let kind: Kind
-    /// What limits are counted for, sessions belong to and the log shows: the key's id, or `issuer/subject`. Never a secret.
+    /// What limits are counted for, sessions belong to and the log shows: the key's id, or `issuer/subject`. Never a
+    /// secret.
     package let id: String
     /// Public model names that may be used; `nil` means all.
     package let models: Set<String>?

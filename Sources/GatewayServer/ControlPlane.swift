@@ -18,18 +18,16 @@ final class ControlPlane {
     let loop: EventLoop
     let server: GatewayServer
     let loopServer: LoopServer
-    private let tls: TLSContext?
     private var probers: [HealthProber] = []
     private var listeners: [Listener] = []
     private var socketPath: String?
     /// Nil without Redis.
     private(set) var storedKeys: StoredKeys?
 
-    init(loop: EventLoop, server: GatewayServer, loopServer: LoopServer, tls: TLSContext?) {
+    init(loop: EventLoop, server: GatewayServer, loopServer: LoopServer) {
         self.loop = loop
         self.server = server
         self.loopServer = loopServer
-        self.tls = tls
     }
 
     static func on(_ loop: EventLoop) -> ControlPlane? { loop.resident as? ControlPlane }
@@ -40,7 +38,7 @@ final class ControlPlane {
     func use(_ fleet: Fleet, intents: [String: HealthMachine.Intent]) {
         for prober in probers { prober.stop() }
         probers = fleet.pools.map { pool in
-            let prober = HealthProber(pool, on: loop, tls: tls, intents: intents) { [weak self] pool, replica, change in
+            let prober = HealthProber(pool, on: loop, intents: intents) { [weak self] pool, replica, change in
                 self?.changed(replica, in: pool, change)
             }
             prober.start()
@@ -84,9 +82,11 @@ final class ControlPlane {
             }
         }
         switch change {
-        case .died:
+        case .died(let problem):
             server.log.events.log(
-                .warning, "replica_down", "Replica \(replica.name) is down.", ["pool": pool.name, "replica": replica.name])
+                .warning, "replica_down",
+                "Replica \(replica.name) is down: \(problem ?? "requests to it failed").",
+                ["pool": pool.name, "replica": replica.name])
         case .served:
             server.log.events.log(
                 .info, "replica_up", "Replica \(replica.name) serves.", ["pool": pool.name, "replica": replica.name])

@@ -47,7 +47,7 @@ package final class GatewayServer: Sendable {
         try Self.makeStateDirectory(settings.state.directory)
         self.settings = Mutex(settings)
         self.configFile = configFile
-        let loopCount = settings.listen.loops > 0 ? settings.listen.loops : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        let loopCount = settings.listen.loops > 0 ? settings.listen.loops : EventLoop.usableCores
         workers = (0..<loopCount).map { _ in Worker() }
         loads = (0..<loopCount).map { _ in LoopLoad() }
         let keys = KeyDirectory(
@@ -61,7 +61,8 @@ package final class GatewayServer: Sendable {
             started: EventLoop.wall())
         log = try LogWriter(
             access: Self.destination(settings.log.access), loops: loopCount,
-            bytesMaxPerLoop: settings.log.bufferBytes, events: .standardError)
+            bytesMaxPerLoop: settings.log.bufferBytes, events: .standardError,
+            level: Self.level(settings.log.level))
         telemetry.addSource { [log] page in log.append(to: &page) }
         fleet = Mutex(try plain.fleet(before: nil))
         let descriptors = try Self.openListeners(settings, count: loopCount)
@@ -74,13 +75,7 @@ package final class GatewayServer: Sendable {
     private func startLoops(_ plain: PlainSettings, _ descriptors: [Int32]) throws {
         let fleet = fleet.withLock { $0 }
         let settings = plain.settings
-        let serverTLS = try settings.listen.tls.map { tls in
-            try TLSContext.server(
-                certificateFile: tls.certificateFile, keyFile: tls.keyFile, clientAuthorityFile: tls.clientCAFile,
-                minimumIs13: tls.minimumVersion == .tls13)
-        }
-        let needsTLS = fleet.pools.contains { $0.replicas.contains { $0.settings.tlsHost != nil } }
-        let clientTLS = needsTLS ? try TLSContext.client() : nil
+        let serverTLS = try plain.listenerTLS()
         let connections = plain.connections
         let pipeline = plain.pipeline
         let redisAddresses = try LoopRedis.addresses(settings)
@@ -89,8 +84,7 @@ package final class GatewayServer: Sendable {
             try worker.call { [self] loop in
                 let metrics = telemetry.metrics(loop: index)
                 let upstreams = LoopUpstreams(
-                    on: loop, loopIndex: index, loopCount: workers.count, fleet: fleet, metrics: metrics,
-                    tls: clientTLS)
+                    on: loop, loopIndex: index, loopCount: workers.count, fleet: fleet, metrics: metrics)
                 let services = LoopServices(
                     loop: loop, shared: shared, upstreams: upstreams,
                     tokenCacheEntries: settings.identity.tokenCacheEntries, metrics: metrics,
@@ -108,7 +102,7 @@ package final class GatewayServer: Sendable {
                     loop: loop, index: index, services: services, loads: loads, workers: workers,
                     connectionsMax: settings.listen.connectionsMax, tls: serverTLS)
                 if index == 0 {
-                    let control = ControlPlane(loop: loop, server: self, loopServer: server, tls: clientTLS)
+                    let control = ControlPlane(loop: loop, server: self, loopServer: server)
                     loop.resident = control
                     control.followKeys(redis, settings)
                     control.use(fleet, intents: [:])
@@ -150,6 +144,15 @@ package final class GatewayServer: Sendable {
             if made != "/", mkdir(made, 0o700) != 0, errno != EEXIST {
                 throw StartProblem("can't make the state directory \(path): \(String(cString: strerror(errno)))")
             }
+        }
+    }
+
+    static func level(_ level: LogSettings.Level) -> EventLog.Level {
+        switch level {
+        case .debug: .debug
+        case .info: .info
+        case .warning: .warning
+        case .error: .error
         }
     }
 

@@ -41,6 +41,15 @@ struct PlainSettings {
             trailerFields: settings.http.headFields)
     }
 
+    /// The listener's certificates, read now. - Throws: which file can't be used, and why.
+    func listenerTLS() throws -> TLSContext? {
+        try settings.listen.tls.map { tls in
+            try TLSContext.server(
+                certificateFile: tls.certificateFile, keyFile: tls.keyFile, clientAuthorityFile: tls.clientCAFile,
+                minimumIs13: tls.minimumVersion == .tls13)
+        }
+    }
+
     var pipeline: PipelineSettings {
         PipelineSettings(
             requiresCredential: settings.identity.required, totalTimeout: settings.timeouts.total,
@@ -75,7 +84,8 @@ struct PlainSettings {
         return try TokenVerifier(issuers: issuers, leeway: leeway, tokenBytesMax: 8_192)
     }
 
-    /// The issuer in principals' ids, where a slash ends it: `https://a` and a subject `b/c` are not `https://a/b` and `c`.
+    /// The issuer in principals' ids, where a slash ends it: `https://a` and a subject `b/c` are not `https://a/b` and
+    /// `c`.
     private static func name(of issuer: String) -> String {
         issuer.replacing("%", with: "%25").replacing("/", with: "%2F")
     }
@@ -107,11 +117,13 @@ struct PlainSettings {
     /// - Parameter before: the fleet in force; replicas that stay keep what is known of their health.
     func fleet(before: Fleet?) throws -> Fleet {
         var metricsIndex = 0
+        var contexts = TLSContexts()
         let pools = try settings.pools.enumerated().map { place, pool in
             let replicas = try pool.replicas.enumerated().map { index, replica in
                 defer { metricsIndex += 1 }
                 let made = Replica(
                     try self.replica(replica, pool), index: index, metricsIndex: metricsIndex,
+                    tls: replica.url.isTLS ? try contexts.context(authorityFile: replica.caFile) : nil,
                     breaker: BreakerSettings(
                         failuresInARow: 5, failuresOf32: 24, shortest: .seconds(1), longest: .seconds(60)))
                 if let known = Self.find(replica.name, in: before), known.settings == made.settings {
@@ -122,6 +134,18 @@ struct PlainSettings {
             return Pool(poolSettings(pool), index: place, replicas: replicas)
         }
         return Fleet(pools: pools)
+    }
+
+    /// One context for each authority file, so that a thousand replicas don't read it a thousand times.
+    private struct TLSContexts {
+        private var made: [String?: TLSContext] = [:]
+
+        mutating func context(authorityFile: String?) throws(TLSProblem) -> TLSContext {
+            if let context = made[authorityFile] { return context }
+            let context = try TLSContext.client(authorityFile: authorityFile)
+            made[authorityFile] = context
+            return context
+        }
     }
 
     private static func find(_ name: String, in fleet: Fleet?) -> Replica? {
@@ -138,7 +162,8 @@ struct PlainSettings {
         let host = url.host.contains(":") ? "[\(url.host)]" : url.host
         return Upstreams.ReplicaSettings(
             name: replica.name, address: address, host: "\(host):\(url.port)", tlsHost: url.isTLS ? url.host : nil,
-            pathPrefix: url.prefix, credential: replica.apiKey.map { "Bearer " + String(decoding: $0.bytes, as: UTF8.self) },
+            pathPrefix: url.prefix,
+            credential: replica.apiKey.map { "Bearer " + String(decoding: $0.bytes, as: UTF8.self) },
             weight: replica.weight, kind: ReplicaKind(rawValue: replica.kind.rawValue) ?? .generic,
             maxInFlight: replica.maxInFlight, isBackup: replica.backup, probePath: pool.probe.path(for: replica.kind))
     }

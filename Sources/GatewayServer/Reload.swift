@@ -30,15 +30,18 @@ extension GatewayServer {
         let plain: PlainSettings
         let fleet: Fleet
         let verifier: TokenVerifier
+        let tls: TLSContext?
         do {
             new = try GatewaySettings.load(file: configFile, environment: Self.environment)
             let old = settings.withLock { $0 }
-            if new.listen != old.listen || new.admin != old.admin || new.redis != old.redis || new.state != old.state {
-                return "listen, admin, state and redis can't change while running: restart"
+            let isFixed = new.listen.isSameListener(as: old.listen) && new.admin == old.admin
+            if !isFixed || new.redis != old.redis || new.state != old.state {
+                return "listen (but for listen.tls), admin, state and redis can't change while running: restart"
             }
             plain = PlainSettings(settings: new)
             fleet = try plain.fleet(before: self.fleet.withLock { $0 })
             verifier = try plain.verifier()
+            tls = try plain.listenerTLS()
         } catch {
             return "\(error)"
         }
@@ -49,11 +52,15 @@ extension GatewayServer {
         shared.authenticator.keys.replaceConfigured(plain.configuredKeys)
         shared.limiter.change(to: plain.limits)
         telemetry.reshape(to: plain.telemetryShape)
+        log.events.setLevel(Self.level(new.log.level))
         let pipeline = plain.pipeline
         let connections = plain.connections
         for (index, worker) in workers.enumerated() {
             worker.post { [self] loop in
-                guard let services = LoopServer.on(loop)?.services else { return }
+                guard let server = LoopServer.on(loop) else { return }
+                let services = server.services
+                // Connections that stand keep the certificate they were made with.
+                server.tls = tls
                 services.metrics = telemetry.metrics(loop: index)
                 services.upstreams.metrics = services.metrics
                 services.upstreams.use(fleet)
@@ -79,5 +86,14 @@ extension GatewayServer {
             next += 1
         }
         return variables
+    }
+}
+
+extension ListenSettings {
+    /// Whether the open sockets serve these settings too: all but TLS, which each connection takes anew.
+    fileprivate func isSameListener(as other: ListenSettings) -> Bool {
+        var settings = self
+        settings.tls = other.tls
+        return settings == other
     }
 }

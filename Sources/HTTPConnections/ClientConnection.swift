@@ -16,10 +16,13 @@ package final class ClientConnection: ReadinessHandler {
     private var consumed = 0
     /// Any byte of the current reply has arrived.
     package private(set) var hasReplyBytes = false
-    private var decoder = ChunkedDecoder(limits: ChunkedDecoder.Limits(extensionBytes: 0, trailerBytes: 0, trailerFields: 0))
+    private var decoder = ChunkedDecoder(
+        limits: ChunkedDecoder.Limits(extensionBytes: 0, trailerBytes: 0, trailerFields: 0))
     private var bodyLeft = 0
     private var hasBegunBody = false
     private var isBodyOver = false
+    /// Bytes came behind the reply's end.
+    package private(set) var hasSurplus = false
     /// The request was not sent whole, or bytes came that no request asked for.
     package var isSpoiled = false
     /// Where a reply that is kept whole is read to.
@@ -105,7 +108,7 @@ package final class ClientConnection: ReadinessHandler {
         if !hasBegunBody {
             hasBegunBody = true
             beginBody(limits)
-            if isBodyOver { return finishBody(extra: input.count > consumed) }
+            if isBodyOver { return finishBody(surplus: input.count > consumed) }
             if input.count > consumed {
                 try input.withBytes(consumed..<input.count) { bytes throws(HTTPViolation) in
                     try take(bytes, into: &writer)
@@ -120,7 +123,8 @@ package final class ClientConnection: ReadinessHandler {
             return isBodyOver ? .ended : .bytes
         case .wouldBlock: return .wouldBlock
         case .end where head.framing == .untilClose:
-            return finishBody(extra: true)
+            isSpoiled = true
+            return finishBody()
         case .end, .failed: return .cut
         }
     }
@@ -140,7 +144,7 @@ package final class ClientConnection: ReadinessHandler {
             let count = min(bodyLeft, bytes.count)
             writer.append(bytes.extracting(0..<count))
             bodyLeft -= count
-            if bodyLeft == 0 { _ = finishBody(extra: count < bytes.count) }
+            if bodyLeft == 0 { _ = finishBody(surplus: count < bytes.count) }
             return
         }
         var offset = 0
@@ -148,19 +152,22 @@ package final class ClientConnection: ReadinessHandler {
             switch try decoder.next(bytes, at: &offset) {
             case .data(let range): writer.append(bytes.extracting(range))
             case .needMore: return
-            case .end: return _ = finishBody(extra: offset < bytes.count)
+            case .end: return _ = finishBody(surplus: offset < bytes.count)
             }
         }
     }
 
-    private func finishBody(extra: Bool) -> BodyRead {
+    private func finishBody(surplus: Bool = false) -> BodyRead {
         isBodyOver = true
-        isSpoiled = isSpoiled || extra
+        hasSurplus = surplus
+        isSpoiled = isSpoiled || surplus
         return .ended
     }
 
     /// What ``body`` holds.
-    package func withBody<Result, Failure: Error>(_ read: (Span<UInt8>) throws(Failure) -> Result) throws(Failure) -> Result {
+    package func withBody<Result, Failure: Error>(
+        _ read: (Span<UInt8>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
         try body.withBytes(nil, read)
     }
 
@@ -188,12 +195,12 @@ package final class ClientConnection: ReadinessHandler {
     package func take(handler: any ReadinessHandler) -> Bool {
         onIdleEnd = nil
         stream.handler = handler
-        return !stream.isClosed && !stream.peerHungUp && !stream.canRead
+        return stream.isQuiet
     }
 
     /// While idle: any byte or end from the peer makes it useless.
     package func becameReady(_ stream: Stream) {
-        guard stream.canRead || stream.peerHungUp, let onIdleEnd else { return }
+        guard let onIdleEnd, !stream.isQuiet else { return }
         self.onIdleEnd = nil
         onIdleEnd()
     }

@@ -35,6 +35,7 @@ package final class ServerConnection {
     private var requestEnd = 0
     private var isBodyRead = true
     private var reservedBytes = 0
+    private var bodyDeadline = Moment.never
     /// When the first byte of the current request arrived.
     package private(set) var receivedAt = Moment.zero
     package private(set) var bytesReceived = 0
@@ -42,6 +43,8 @@ package final class ServerConnection {
 
     private var unsent = ByteWriter()
     private var unsentStart = 0
+    /// When the client's socket last took bytes, or could have: what `writeStall` counts from while some are unsent.
+    package private(set) var tookBytesAt = Moment.zero
     private var isBroken = false
     /// Asked to end after the current request: an idle connection ends at once.
     package private(set) var isDraining = false
@@ -65,7 +68,8 @@ package final class ServerConnection {
     ///   then close.
     package func receiveHead() async throws(GatewayError) -> Bool {
         forgetRequest()
-        var deadline = loop.now + settings.idleTimeout
+        // A handshake is on the head's clock: who has not finished it has no connection to keep idle.
+        var deadline = loop.now + (stream.isHandshaking ? settings.headTimeout : settings.idleTimeout)
         if !input.isEmpty { deadline = beginRequest() }
         while true {
             if !input.isEmpty {
@@ -111,10 +115,12 @@ package final class ServerConnection {
 
     /// Reads the body, whole; it is at ``withRequest(_:)`` then. Answers `Expect: 100-continue` first.
     ///
+    /// - Parameter deadline: when all of it must be there, however it trickles.
     /// - Throws: `.bodyTooLarge` (413, at once when its length says so), `.bodyMemoryExhausted` (503), `.bodyTimeout`
     ///   (408), `.malformedRequest` (400), `.clientGone`.
-    package func receiveBody() async throws(GatewayError) {
+    package func receiveBody(until deadline: Moment = .never) async throws(GatewayError) {
         guard !isBodyRead else { return }
+        bodyDeadline = deadline
         switch head.framing {
         case .none, .untilClose: break
         case .length(let count): try await receiveBody(count: count)
@@ -125,22 +131,28 @@ package final class ServerConnection {
 
     private func receiveBody(count: Int) async throws(GatewayError) {
         guard count <= settings.bodyBytesMax else { throw .bodyTooLarge(limitBytes: settings.bodyBytesMax) }
-        try reserve(count)
-        body = headEnd..<(headEnd + count)
-        requestEnd = body.upperBound
-        guard input.count < requestEnd else { return }
-        try await inviteBody()
-        input.reserve(requestEnd - input.count)
-        while input.count < requestEnd {
+        let end = headEnd + count
+        try reserve(upTo: min(end, input.count))
+        if input.count < end {
+            try await inviteBody()
+            input.reserve(end - input.count)
+        }
+        while input.count < end {
             var result = Stream.ReadResult.wouldBlock
-            let missing = requestEnd - input.count
+            let missing = end - input.count
             input.appendUninitialized(missing) { room in
                 result = stream.read(into: UnsafeMutableRawBufferPointer(rebasing: room[..<missing]))
                 if case .bytes(let count) = result { return count }
                 return 0
             }
+            if case .bytes(let count) = result { bytesReceived += count }
+            // What is announced costs nothing until it comes: else a few heads without bodies would shut all others out.
+            try reserve(upTo: input.count)
             try await handle(result)
         }
+        // Only now: whoever looks at a body that did not come whole must find it empty.
+        body = headEnd..<end
+        requestEnd = end
     }
 
     private func receiveChunks() async throws(GatewayError) {
@@ -148,9 +160,10 @@ package final class ServerConnection {
         var raw = headEnd
         var end = headEnd
         if input.count == headEnd { try await inviteBody() }
+        var isOver = false
         while true {
             do throws(HTTPViolation) {
-                decoding: while true {
+                decoding: while !isOver {
                     let piece = try input.withBytes { bytes throws(HTTPViolation) in
                         try decoder.next(bytes, at: &raw)
                     }
@@ -159,10 +172,7 @@ package final class ServerConnection {
                         input.move(range, to: end)
                         end += range.count
                     case .needMore: break decoding
-                    case .end:
-                        body = headEnd..<end
-                        requestEnd = raw
-                        return
+                    case .end: isOver = true
                     }
                 }
             } catch {
@@ -172,7 +182,12 @@ package final class ServerConnection {
             guard end - headEnd <= settings.bodyBytesMax else {
                 throw .bodyTooLarge(limitBytes: settings.bodyBytesMax)
             }
-            try reserve(end - headEnd - reservedBytes)
+            try reserve(upTo: end)
+            if isOver {
+                body = headEnd..<end
+                requestEnd = raw
+                return
+            }
             // What is decoded already gives its framing's room back, so that tiny chunks take no more than their bytes.
             input.move(raw..<input.count, to: end)
             input.truncate(to: end + input.count - raw)
@@ -188,14 +203,16 @@ package final class ServerConnection {
             isBroken = true
             throw .clientGone
         case .wouldBlock:
-            if await parking.park(until: loop.now + settings.bodyStall) == .deadline {
+            if await parking.park(until: min(loop.now + settings.bodyStall, bodyDeadline)) == .deadline {
                 closesAfterReply = true
                 throw .bodyTimeout
             }
         }
     }
 
-    private func reserve(_ count: Int) throws(GatewayError) {
+    /// Takes of the process's budget what the body has grown by.
+    private func reserve(upTo end: Int) throws(GatewayError) {
+        let count = end - headEnd - reservedBytes
         guard count > 0 else { return }
         guard memory.reserve(count) else { throw .bodyMemoryExhausted }
         reservedBytes += count
@@ -252,6 +269,7 @@ package final class ServerConnection {
     package func send(_ bytes: UnsafeRawBufferPointer) {
         var rest = bytes
         if !hasUnsent, !isBroken {
+            tookBytesAt = loop.now
             switch stream.write(bytes) {
             case .wrote(let count):
                 bytesSent += count
@@ -277,6 +295,7 @@ package final class ServerConnection {
             case .wrote(let count):
                 bytesSent += count
                 unsentStart += count
+                tookBytesAt = loop.now
             case .wouldBlock: return false
             case .failed: isBroken = true
             }
@@ -291,7 +310,8 @@ package final class ServerConnection {
     /// - Throws: `.clientGone` when the client left or took nothing for `writeStall`.
     package func flush() async throws(GatewayError) {
         while !sendUnsent() {
-            if await parking.park(until: loop.now + settings.writeStall) == .deadline { isBroken = true }
+            // What else wakes us, such as bytes of the next request, does not prove that the client reads.
+            if await parking.park(until: tookBytesAt + settings.writeStall) == .deadline { isBroken = true }
         }
         if isBroken { throw .clientGone }
     }
@@ -325,8 +345,8 @@ package final class ServerConnection {
         }
     }
 
-    /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so that
-    /// a reset does not destroy the answer on its way.
+    /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so
+    /// that a reset does not destroy the answer on its way.
     package func close(reset: Bool = false) async {
         if !isBroken, !reset, !isBodyRead || closesAfterReply {
             stream.shutdownWrite()

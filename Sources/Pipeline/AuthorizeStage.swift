@@ -28,7 +28,9 @@ struct AuthorizeStage {
         guard let request = exchange.call.request else { throw .internalError }
         let connection = exchange.connection
         let name = connection.withRequest { request.modelName(in: $0.extracting(connection.bodyRange)) }
-        guard let found = services.fleet.find(model: name) else { throw .modelNotFound(model: String(name.prefix(128))) }
+        guard let found = services.fleet.find(model: name) else {
+            throw .modelNotFound(model: String(name.prefix(128)))
+        }
         guard read.principal.mayUse(model: name) else { throw .modelNotAllowed(model: name) }
         exchange.model = found.model
         exchange.call.pool = found.pool

@@ -24,7 +24,9 @@ extension Exchange: ReplyDelegate {
     }
 
     /// Sends a reply of `body`, or only its head to HEAD.
-    func reply(_ status: Int, contentType: StaticString, extra: (inout ByteWriter) -> Void = { _ in }, body: Span<UInt8>) {
+    func reply(
+        _ status: Int, contentType: StaticString, extra: (inout ByteWriter) -> Void = { _ in }, body: Span<UInt8>
+    ) {
         services.reply.removeAll()
         appendHead(status, contentType: contentType, length: body.count, extra: extra)
         if connection.head.method != .head { services.reply.append(body) }
@@ -101,7 +103,7 @@ extension Exchange: ReplyDelegate {
             writer.append("\r\nx-weir-attempts: ")
             writer.append(decimal: call.sends)
             writer.append("\r\nx-weir-overhead-ms: ")
-            writer.append(milliseconds: call.sentAt - arrivedAt)
+            writer.append(milliseconds: overhead ?? .zero)
             writer.appendLineEnd()
         }
         if let sessionID {
@@ -148,7 +150,8 @@ extension Exchange: ReplyDelegate {
             guard allowsAll || cors.allowedOrigins.contains(origin.text) else { return }
             writer.append("access-control-allow-origin: ")
             if allowsAll { writer.append("*") } else { writer.append(origin) }
-            writer.append("\r\nvary: origin\r\naccess-control-expose-headers: x-request-id, retry-after, retry-after-ms, ")
+            writer.append("\r\nvary: origin\r\naccess-control-expose-headers: x-request-id, ")
+            writer.append("retry-after, retry-after-ms, ")
             writer.append("x-session-id, x-session-degraded, x-weir-replica, x-weir-attempts\r\n")
         }
     }
@@ -156,6 +159,7 @@ extension Exchange: ReplyDelegate {
     /// Answers `OPTIONS`: a browser's preflight, or anybody's question what is allowed.
     func replyPreflight() {
         let isPreflight = connection.head.first(.accessControlRequestMethod) != nil
+        let nothing = ByteWriter()
         reply(204, contentType: "", extra: { writer in
             writer.append("allow: GET, HEAD, POST, OPTIONS\r\n")
             guard isPreflight, !services.settings.cors.allowedOrigins.isEmpty else { return }
@@ -165,7 +169,7 @@ extension Exchange: ReplyDelegate {
             writer.append("x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count, ")
             writer.append("x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout\r\n")
             writer.appendField("access-control-max-age", decimal: Int(services.settings.cors.maxAge.secondsRoundedUp))
-        }, body: ByteWriter().bytes)
+        }, body: nothing.bytes)
     }
 }
 

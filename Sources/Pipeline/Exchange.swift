@@ -54,26 +54,25 @@ package final class Exchange {
 
     /// Ready for the request whose head the connection has just received.
     func begin() {
-        call.reset()
+        clear()
         endpoint = connection.withRequest { Endpoint(path: connection.head.path, in: $0) }
-        arrivedAt = connection.loop.now
-        arrivedWall = connection.loop.wallNow
-        principal = nil
-        slot = nil
-        reservation = nil
-        standing = nil
-        model = nil
-        session = nil
-        sessionID = nil
-        sessionDegraded = nil
-        status = 0
-        didBreakStream = false
         chooseRequestID()
         clientText = isPeerTrusted ? forwardedClient() ?? peerText : peerText
     }
 
     /// Ready for bytes that never became a request.
     func beginMalformed() {
+        clear()
+        generateRequestID()
+        clientText = peerText
+    }
+
+    /// Our own part of the time before a replica was asked: neither its answer nor the wait for a place.
+    var overhead: Interval? {
+        call.sentAt == .zero ? nil : call.sentAt - arrivedAt - call.queueWait
+    }
+
+    private func clear() {
         call.reset()
         endpoint = .unknown
         arrivedAt = connection.loop.now
@@ -88,8 +87,6 @@ package final class Exchange {
         sessionDegraded = nil
         status = 0
         didBreakStream = false
-        generateRequestID()
-        clientText = peerText
     }
 
     private func chooseRequestID() {

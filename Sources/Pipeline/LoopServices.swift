@@ -14,6 +14,8 @@ package final class SharedServices: Sendable {
     package let memory: BodyMemory
     /// SIGTERM came: not ready, and connections end after their request.
     package let isDraining = Atomic<Bool>(false)
+    /// Turns answered without being remembered, since the start.
+    package let sessionsDegraded = Atomic<Int>(0)
     package let started: WallTime
 
     package init(authenticator: Authenticator, limiter: RequestLimiter, memory: BodyMemory, started: WallTime) {

@@ -24,7 +24,7 @@ struct ReadBodyStage {
         let exchange = request.exchange
         let connection = exchange.connection
         try checkType(connection)
-        try await connection.receiveBody()
+        try await connection.receiveBody(until: exchange.arrivedAt + exchange.services.settings.totalTimeout)
         let range = connection.bodyRange
         let read = try connection.withRequest { bytes throws(GatewayError) in
             do throws(BodyProblem) {

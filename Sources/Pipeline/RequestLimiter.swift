@@ -46,8 +46,8 @@ package final class LimiterSlot: Sendable {
 
 /// The slots of all callers, sharded by caller so that loops seldom meet.
 ///
-/// - Bound: `keysMax`; when a shard is full, slots that are as good as fresh make room, and if there are none the caller
-///   shares an overflow slot, which errs on the side of refusing.
+/// - Bound: `keysMax`; when a shard is full, slots that are as good as fresh make room, and if there are none the
+///   caller shares an overflow slot, which errs on the side of refusing.
 package final class RequestLimiter: Sendable {
     private static let shardCount = 64
 

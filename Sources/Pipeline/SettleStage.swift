@@ -1,6 +1,7 @@
 import GatewayCore
 import HTTPConnections
 import Reactor
+import Synchronization
 import Telemetry
 import Upstreams
 import Wire
@@ -43,6 +44,7 @@ struct SettleStage {
         case .streamed:
             guard exchange.call.holdsEnd else { break }
             let isStored = await rememberStream(exchange)
+            if !isStored { exchange.sessionDegraded = "not-stored" }
             exchange.call.relay.sendEnd(exchange.call, comment: isStored ? nil : "x-session-degraded")
         case .replayed(let reply): replay(reply, exchange)
         case .refused(let status, let body, let retryAfter):
@@ -62,7 +64,7 @@ struct SettleStage {
         var rewrite = ChatRewrite()
         rewrite.model = BodyEdits.quoted(exchange.call.modelName)
         var renamed = ByteWriter(capacity: body.count + 64)
-        rewrite.write(body, of: reply.chunk, into: &renamed)
+        if let chunk = exchange.call.reply { rewrite.write(body, of: chunk, into: &renamed) }
         exchange.reply(200, contentType: "application/json", body: renamed.bytes)
     }
 
@@ -86,7 +88,11 @@ struct SettleStage {
     }
 
     private func answer(_ exchange: Exchange, _ error: GatewayError) {
-        if case .clientGone = error { return }
+        if case .clientGone = error {
+            // It may be reading after all, only too slowly: to HTTP/1.0 an orderly end would look like the answer's.
+            exchange.didBreakStream = exchange.call.isHeadSent
+            return
+        }
         guard exchange.call.isHeadSent else { return exchange.reply(error) }
         // The client has a 200 already: the failure is told in the stream, without `[DONE]`, and the connection ends.
         exchange.didBreakStream = true
@@ -99,7 +105,7 @@ struct SettleStage {
     private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
         let (message, whole) = reply.withBody { body in
-            let message = body.extracting(reply.chunk.choice.delta)
+            let message = body.extracting(exchange.call.reply?.choice.delta ?? .empty)
             return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
         }
         if await !memory.append(message, reply: whole, to: session, deadline: appendDeadline) {
@@ -150,7 +156,8 @@ struct SettleStage {
         exchange.reservation = nil
         if exchange.call.sends == 0 { return slot.giveBack(reservation) }
         let estimated = exchange.call.relay.deltas
-        let used = exchange.call.usage?.totalTokens ?? (estimated > 0 ? estimated + exchange.connection.bodyRange.count / 4 : 0)
+        let guess = estimated > 0 ? estimated + exchange.connection.bodyRange.count / 4 : 0
+        let used = exchange.call.usage?.totalTokens ?? guess
         slot.settle(reservation, tokens: used, now: services.loop.now)
     }
 
@@ -167,13 +174,16 @@ struct SettleStage {
             problem = reason
         }
         if case .failure(.clientGone) = outcome { services.metrics.clientGone() }
+        if exchange.sessionDegraded != nil, ending == .ok {
+            services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
+        }
         services.metrics.requestEnded(ending, pool: call.pool?.index, duration: duration)
         if let pool = call.pool {
             if let usage = call.usage { services.metrics.tokens(usage, pool: pool.index) }
             if call.firstContentAt != .zero {
                 services.metrics.firstToken(after: call.firstContentAt - exchange.arrivedAt, pool: pool.index)
             }
-            if call.sentAt != .zero { services.metrics.overhead(call.sentAt - exchange.arrivedAt, pool: pool.index) }
+            if let overhead = exchange.overhead { services.metrics.overhead(overhead, pool: pool.index) }
         }
         services.metrics.received(bytes: exchange.connection.bytesReceived)
         services.metrics.sent(bytes: exchange.connection.bytesSent)
@@ -197,12 +207,13 @@ struct SettleStage {
         if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
         record.duration = duration
         record.queueWait = call.queueWait
-        if call.sentAt != .zero { record.overhead = call.sentAt - exchange.arrivedAt }
+        if let overhead = exchange.overhead { record.overhead = overhead }
         exchange.connection.withRequest { bytes in
             let model = call.request?.model.raw ?? .empty
             let body = bytes.extracting(exchange.connection.bodyRange)
             exchange.requestID.withBytes { id in
-                log.append(record, requestID: id, model: call.pool == nil ? body.extracting(0..<0) : body.extracting(model))
+                let known = call.pool == nil ? body.extracting(0..<0) : body.extracting(model)
+                log.append(record, requestID: id, model: known)
             }
         }
     }

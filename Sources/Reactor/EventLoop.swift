@@ -131,6 +131,9 @@ package final class EventLoop {
         source.ready(events)
     }
 
+    /// The cores that this process may run on, which a container or `taskset` makes fewer than there are.
+    package static var usableCores: Int { max(1, Int(weir_usable_cores())) }
+
     package static func monotonic() -> Moment {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)

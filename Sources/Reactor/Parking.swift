@@ -3,8 +3,8 @@ import GatewayCore
 /// The one place where a task on a loop suspends: it parks here until one of its sockets is ready, its deadline passes,
 /// or somebody wakes it.
 ///
-/// A wake-up carries no promise: the task looks at its sockets again and parks anew if there is nothing to do. That lets
-/// one task wait for its client and its replica at once.
+/// A wake-up carries no promise: the task looks at its sockets again and parks anew if there is nothing to do. That
+/// lets one task wait for its client and its replica at once.
 ///
 /// - Cost: a suspension is about 1,900 instructions; so try first, park only when the socket would block.
 /// - Isolation: the loop's thread; one task at a time.

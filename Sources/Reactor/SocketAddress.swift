@@ -55,7 +55,8 @@ package struct SocketAddress: Sendable, Hashable {
             self = raw.withMemoryRebound(to: sockaddr_in6.self, capacity: 1) { pointer in
                 let bytes = withUnsafeBytes(of: pointer.pointee.sin6_addr) { Array($0) }
                 return SocketAddress(
-                    .v6(bytes, scope: pointer.pointee.sin6_scope_id), port: UInt16(bigEndian: pointer.pointee.sin6_port))
+                    .v6(bytes, scope: pointer.pointee.sin6_scope_id),
+                    port: UInt16(bigEndian: pointer.pointee.sin6_port))
             }
         case AF_UNIX: self = SocketAddress(.unix(""))
         default: return nil

@@ -11,5 +11,8 @@ package struct SocketError: Error, Equatable, Sendable, CustomStringConvertible 
         self.operation = operation
     }
 
-    package var description: String { "\(operation): \(String(cString: strerror(code)))" }
+    /// A broken protocol is told by the operation; the kernel's words for it would add nothing.
+    package var description: String {
+        code == EPROTO ? operation : "\(operation): \(String(cString: strerror(code)))"
+    }
 }

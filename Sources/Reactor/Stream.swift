@@ -108,6 +108,17 @@ package final class Stream: EventSource {
         }
     }
 
+    /// The TLS handshake has not ended yet; never for a plain connection.
+    package var isHandshaking: Bool { tls?.needsHandshake ?? false }
+
+    /// Whether the peer of an idle connection has neither sent anything nor left. Reads what TLS has for itself, as
+    /// session tickets; a byte of data that is there is lost, and the connection with it.
+    package var isQuiet: Bool {
+        guard !isClosed, !peerHungUp else { return false }
+        guard canRead else { return true }
+        return withUnsafeTemporaryAllocation(byteCount: 1, alignment: 1) { read(into: $0) == .wouldBlock }
+    }
+
     /// Receives what is there, at most `buffer.count` bytes.
     package func read(into buffer: UnsafeMutableRawBufferPointer) -> ReadResult {
         guard canRead else { return .wouldBlock }
@@ -148,7 +159,8 @@ package final class Stream: EventSource {
     package func write(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) -> WriteResult {
         guard canWrite else { return .wouldBlock }
         if first.isEmpty { return write(second) }
-        if second.isEmpty || tls != nil { return write(first) }
+        if second.isEmpty { return write(first) }
+        if tls != nil { return writeSecured(first, second) }
         var blocks = (
             iovec(iov_base: UnsafeMutableRawPointer(mutating: first.baseAddress), iov_len: first.count),
             iovec(iov_base: UnsafeMutableRawPointer(mutating: second.baseAddress), iov_len: second.count)
@@ -232,14 +244,30 @@ package final class Stream: EventSource {
         }
     }
 
+    /// OpenSSL takes one record at a time. As with a plain socket, less than all means that the socket is full: whoever
+    /// waits after a short write is told when there is room again.
     private func writeSecured(_ tls: TLSSession, _ bytes: UnsafeRawBufferPointer) -> WriteResult {
-        switch tls.write(bytes) {
-        case .bytes(let count): return .wrote(count)
-        case .wantsRead: return .wouldBlock
-        case .wantsWrite:
-            canWrite = false
-            return .wouldBlock
-        case .end, .failed: return .failed(EPROTO)
+        var sent = 0
+        while sent < bytes.count {
+            switch tls.write(UnsafeRawBufferPointer(rebasing: bytes[sent...])) {
+            case .bytes(let count): sent += count
+            case .wantsRead: return sent > 0 ? .wrote(sent) : .wouldBlock
+            case .wantsWrite:
+                canWrite = false
+                return sent > 0 ? .wrote(sent) : .wouldBlock
+            case .end, .failed: return .failed(EPROTO)
+            }
+        }
+        return .wrote(sent)
+    }
+
+    private func writeSecured(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) -> WriteResult {
+        let result = write(first)
+        guard result == .wrote(first.count) else { return result }
+        switch write(second) {
+        case .wrote(let count): return .wrote(first.count + count)
+        case .wouldBlock: return .wrote(first.count)
+        case .failed(let code): return .failed(code)
         }
     }
 

@@ -34,6 +34,8 @@ package final class TLSContext: Sendable {
                 throw TLSProblem("can't use the certificate authority \(clientAuthorityFile)")
             }
             SSL_CTX_set_verify(raw, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
+            // Without a context of its own, OpenSSL refuses every resumed session of a client with a certificate.
+            SSL_CTX_set_session_id_context(raw, "weir", 4)
         }
         weir_ssl_select_http11(raw)
         return made

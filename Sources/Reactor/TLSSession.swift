@@ -10,7 +10,7 @@ final class TLSSession {
     enum Transfer { case bytes(Int), wantsRead, wantsWrite, end, failed }
 
     private let ssl: OpaquePointer
-    private(set) var needsHandshake = true
+    var needsHandshake: Bool { SSL_is_init_finished(ssl) == 0 }
     /// What OpenSSL said last, for the log.
     private(set) var problem = ""
 
@@ -20,10 +20,7 @@ final class TLSSession {
     func handshake() -> Progress {
         ERR_clear_error()
         let result = SSL_do_handshake(ssl)
-        if result == 1 {
-            needsHandshake = false
-            return .done
-        }
+        if result == 1 { return .done }
         switch SSL_get_error(ssl, result) {
         case SSL_ERROR_WANT_READ: return .wantsRead
         case SSL_ERROR_WANT_WRITE: return .wantsWrite
@@ -37,11 +34,7 @@ final class TLSSession {
         ERR_clear_error()
         var count = 0
         let result = SSL_read_ex(ssl, buffer.baseAddress, buffer.count, &count)
-        if result == 1 {
-            needsHandshake = false
-            return .bytes(count)
-        }
-        return outcome(of: result)
+        return result == 1 ? .bytes(count) : outcome(of: result)
     }
 
     func write(_ bytes: UnsafeRawBufferPointer) -> Transfer {
@@ -70,7 +63,13 @@ final class TLSSession {
     }
 
     private func noteProblem() {
+        let verdict = SSL_get_verify_result(ssl)
+        if verdict != Int(X509_V_OK) {
+            problem = "the certificate is refused: " + String(cString: X509_verify_cert_error_string(verdict))
+            return
+        }
         let code = ERR_peek_last_error()
-        problem = code == 0 ? "connection closed" : ERR_reason_error_string(code).map { String(cString: $0) } ?? "unknown"
+        let reason = code == 0 ? nil : ERR_reason_error_string(code).map { String(cString: $0) } ?? "unknown"
+        problem = reason ?? "connection closed"
     }
 }

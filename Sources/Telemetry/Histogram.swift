@@ -2,8 +2,8 @@ import GatewayCore
 
 /// How often an interval fell between which edges, and the sum of all.
 ///
-/// One loop records, the scraper reads: the numbers of one scrape may disagree by the observation that is being recorded.
-/// - Cost: one observation is a look-up by magnitude, at most four comparisons and two additions; no allocation.
+/// One loop records, the scraper reads: numbers of one scrape may disagree by the observation that is being recorded.
+/// - Cost: an observation is a look-up by magnitude, at most four comparisons and two additions; no allocation.
 package final class Histogram: Sendable {
     /// Upper edges, inclusive, in nanoseconds: 100 µs to 600 s. Above the last one everything counts as infinite.
     ///

@@ -13,6 +13,16 @@ extension RateLimitKind {
     }
 }
 
+extension HTTPFeature {
+    var index: Int {
+        switch self {
+        case .expectation: 0
+        case .codingOrMethod: 1
+        case .version: 2
+        }
+    }
+}
+
 extension TokenProblem {
     var index: Int {
         switch self {

@@ -11,6 +11,7 @@ extension ByteWriter {
 
     /// The same for text of ours, which is short unless an operator made it long.
     mutating func append(quoted text: String, limit: Int = 256) {
-        if text.utf8.count <= limit { append(jsonString: text) } else { append(quoted: text.utf8Span.span, limit: limit) }
+        guard text.utf8.count > limit else { return append(jsonString: text) }
+        append(quoted: text.utf8Span.span, limit: limit)
     }
 }

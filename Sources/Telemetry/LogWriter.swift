@@ -5,7 +5,8 @@ import Wire
 
 /// The one thread that writes log lines, so that no loop ever waits for a disk or a terminal.
 ///
-///     let writer = try LogWriter(access: .file("access.log"), loops: 2, bytesMaxPerLoop: 1 << 20, events: .standardError)
+///     let writer = try LogWriter(
+///         access: .file("access.log"), loops: 2, bytesMaxPerLoop: 1 << 20, events: .standardError)
 ///     writer.start()
 ///     writer.access(loop: 0)?.append(record, requestID: id, model: model)   // on loop 0
 ///     writer.events.log(.info, "started", "Listening on \(address).")
@@ -147,7 +148,8 @@ package final class LogWriter: Sendable {
             }
         }
         // The emptied buffer goes to the loop that is drained next; a burst's memory does not stay.
-        if sinks.lines.bytes.count > Self.keptBytes { sinks.lines.bytes.release() } else { sinks.lines.bytes.removeAll() }
+        let isBurst = sinks.lines.bytes.count > Self.keptBytes
+        if isBurst { sinks.lines.bytes.release() } else { sinks.lines.bytes.removeAll() }
         return true
     }
 

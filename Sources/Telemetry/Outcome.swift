@@ -44,6 +44,7 @@ package struct Outcome: Equatable, Sendable {
             case .shuttingDown: 27
             case .clientGone: 28
             case .internalError: 29
+            case .unsupportedHTTP(let feature, _): 30 + feature.index
             case .rateLimited(let kind, _): Self.rateLimited + kind.index
             case .upstreamFailed(let failure), .upstreamBroke(let failure): Self.upstream + failure.index
             }
@@ -53,8 +54,8 @@ package struct Outcome: Equatable, Sendable {
     /// The value of the label `outcome` and of the log's member of that name.
     package var label: String { Self.labels[Int(index)] }
 
-    private static let rateLimited = 30
-    private static let upstream = 30 + RateLimitKind.allCases.count
+    private static let rateLimited = 30 + HTTPFeature.allCases.count
+    private static let upstream = rateLimited + RateLimitKind.allCases.count
 
     /// One error for every index but the first, in order.
     static let exemplars: [GatewayError] =
@@ -66,7 +67,8 @@ package struct Outcome: Equatable, Sendable {
             .sessionsUnavailable, .bodyMemoryExhausted, .noReplica(model: ""), .queueFull(retryAfter: .zero),
             .queueTimeout(retryAfter: .zero), .connectTimeout, .firstByteTimeout, .firstContentTimeout, .totalTimeout,
             .shuttingDown, .clientGone, .internalError,
-        ] + RateLimitKind.allCases.map { .rateLimited($0, retryAfter: .zero) }
+        ] + HTTPFeature.allCases.map { .unsupportedHTTP($0, reason: "") }
+        + RateLimitKind.allCases.map { .rateLimited($0, retryAfter: .zero) }
         + UpstreamFailure.allCases.map { .upstreamFailed($0) }
 
     static let labels: [String] = ["ok"] + exemplars.map(\.label)

@@ -13,7 +13,9 @@ package struct ProcessUsage: Sendable {
     package static func now() -> ProcessUsage {
         var usage = ProcessUsage()
         let statm = read("/proc/self/statm").split(separator: " ")
-        if statm.count > 1, let pages = Int(statm[1]) { usage.residentBytes = pages * Int(sysconf(Int32(_SC_PAGESIZE))) }
+        if statm.count > 1, let pages = Int(statm[1]) {
+            usage.residentBytes = pages * Int(sysconf(Int32(_SC_PAGESIZE)))
+        }
         // The second field, the command, may hold spaces; what follows its closing bracket does not.
         let stat = read("/proc/self/stat")
         if let end = stat.lastIndex(of: ")") {

@@ -23,7 +23,10 @@ extension LoopUpstreams {
                 let picked = await pick(exclusions, for: call, in: route)
                 action = try await begin(picked, &attempt, call, route, isResume: false, &kept)
             case .resume(let exclusions):
-                let picked = await pick(exclusions, for: call, in: route)
+                let machine = attempt
+                let picked = await pick(exclusions, for: call, in: route) { [self] replica in
+                    bestWay(machine.ways(on: replica.settings.kind.abilities)) != nil
+                }
                 action = try await begin(picked, &attempt, call, route, isResume: true, &kept)
             case .again(let index):
                 let replica = pool.replicas[index]

@@ -14,27 +14,28 @@ package final class HealthProber {
     /// What the assembly is told, on the prober's loop.
     package enum Change {
         /// The replica stopped serving: requests that wait there without content move.
-        case died, served, shareChanged
+        case died(problem: String?)
+        case served, shareChanged
     }
 
     private let pool: Pool
     private let loop: EventLoop
-    private let tls: TLSContext?
     private let onChange: (Pool, Replica, Change) -> Void
     private var machines: [HealthMachine]
     private var nextProbe: [Moment]
     private var parkings: [Parking]
+    /// Why each replica's last probe failed, in words; nil when it did not.
+    private var problems: [String?]
     private var random = SystemRandomNumberGenerator()
     private var isStopped = false
 
     /// - Parameter intents: what operators asked for before, by replica name.
     package init(
-        _ pool: Pool, on loop: EventLoop, tls: TLSContext?, intents: [String: HealthMachine.Intent],
+        _ pool: Pool, on loop: EventLoop, intents: [String: HealthMachine.Intent],
         onChange: @escaping (Pool, Replica, Change) -> Void
     ) {
         self.pool = pool
         self.loop = loop
-        self.tls = tls
         self.onChange = onChange
         machines = pool.replicas.map { replica in
             var settings = pool.settings.health
@@ -42,6 +43,7 @@ package final class HealthProber {
             return HealthMachine(settings: settings, intent: intents[replica.name] ?? .enabled)
         }
         nextProbe = pool.replicas.map { _ in Moment.never }
+        problems = pool.replicas.map { _ in nil }
         parkings = pool.replicas.map { _ in Parking(on: loop) }
     }
 
@@ -123,7 +125,7 @@ package final class HealthProber {
     private func announce(_ replica: Replica, isServing: Bool) {
         replica.publish(machines[replica.index].snapshot(at: loop.now))
         let isDead = if case .down = machines[replica.index].health { true } else { false }
-        onChange(pool, replica, isServing ? .served : isDead ? .died : .shareChanged)
+        onChange(pool, replica, isServing ? .served : isDead ? .died(problem: problems[replica.index]) : .shareChanged)
         guard isDead, !pool.isAnyServing else { return }
         for other in pool.replicas where other !== replica {
             perform(machines[other.index].othersWentDown(), other, startedAt: loop.now)
@@ -133,7 +135,8 @@ package final class HealthProber {
 
     private func surroundings(of replica: Replica) -> HealthMachine.Surroundings {
         HealthMachine.Surroundings(
-            now: loop.now, isAnyOtherUp: pool.replicas.contains { $0 !== replica && $0.isServing }, random: random.next())
+            now: loop.now, isAnyOtherUp: pool.replicas.contains { $0 !== replica && $0.isServing },
+            random: random.next())
     }
 
     // MARK: Requests
@@ -147,8 +150,12 @@ package final class HealthProber {
         defer { parking.close() }
         let deadline = loop.now + pool.settings.probeTimeout
         switch await exchange(request, replica, method: .get, parking: parking, deadline: deadline) {
-        case .success(let status): return status == 200 ? nil : .serverError
-        case .failure(let failure): return failure.reason
+        case .success(let status):
+            problems[replica.index] = status == 200 ? nil : "its probe was answered with \(status)"
+            return status == 200 ? nil : .serverError
+        case .failure(let failure):
+            problems[replica.index] = failure.text ?? failure.reason.text
+            return failure.reason
         }
     }
 
@@ -182,7 +189,9 @@ package final class HealthProber {
         parkings[replica.index].wake()
     }
 
-    private static func append(_ method: StaticString, _ path: String, _ replica: Replica, to request: inout ByteWriter) {
+    private static func append(
+        _ method: StaticString, _ path: String, _ replica: Replica, to request: inout ByteWriter
+    ) {
         request.append(method)
         request.append(" ")
         request.append(replica.settings.pathPrefix)
@@ -194,20 +203,23 @@ package final class HealthProber {
         if let credential = replica.settings.credential { request.appendField("authorization", credential) }
     }
 
-    private struct ProbeFailure: Error { var reason: HealthMachine.Reason }
+    private struct ProbeFailure: Error {
+        var reason: HealthMachine.Reason
+        /// What the kernel or TLS said, where it was them.
+        var text: String?
+    }
 
     /// Sends a request on a connection of its own and returns the reply's status.
     private func exchange(
         _ request: borrowing ByteWriter, _ replica: Replica, method: HTTPMethod, parking: Parking, deadline: Moment
     ) async -> Result<Int, ProbeFailure> {
-        var peer: (context: TLSContext, host: String)?
-        if let host = replica.settings.tlsHost, let tls { peer = (tls, host) }
         let connection: ClientConnection
         do throws(SocketError) {
             connection = try await ClientConnection.open(
-                to: replica.settings.address, tls: peer, parking: parking, deadline: deadline)
+                to: replica.settings.address, tls: replica.tlsPeer, parking: parking, deadline: deadline)
         } catch {
-            return .failure(ProbeFailure(reason: error.code == ETIMEDOUT ? .timedOut : .refused))
+            return .failure(
+                ProbeFailure(reason: error.code == ETIMEDOUT ? .timedOut : .refused, text: error.description))
         }
         connection.stream.handler = parking
         defer { connection.close() }
@@ -237,6 +249,18 @@ package final class HealthProber {
             case .wouldBlock:
                 if await parking.park(until: deadline) == .deadline { return .failure(ProbeFailure(reason: .timedOut)) }
             }
+        }
+    }
+}
+
+extension HealthMachine.Reason {
+    /// In words, for the log.
+    fileprivate var text: String {
+        switch self {
+        case .slow: "its probe was answered too late"
+        case .serverError: "its probe's answer was not valid"
+        case .timedOut: "its probe was not answered in time"
+        case .refused: "its connection ended before the probe was answered"
         }
     }
 }

@@ -13,56 +13,63 @@ extension LoopUpstreams {
     }
 
     /// A replica with a place for the call, taken; waits in the pool's queue while all are full.
-    func pick(_ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route) async -> Picked {
-        let pool = route.pool
+    ///
+    /// - Parameter isSuitable: whether a replica can do what is asked; for a resume, whether it offers a way.
+    func pick(
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route,
+        isSuitable: (Replica) -> Bool = { _ in true }
+    ) async -> Picked {
         // Whoever waits already goes first.
-        if pool.queue.length == 0 {
-            switch pickNow(exclusions, in: route) {
+        if route.pool.queue.length == 0 {
+            switch pickNow(exclusions, in: route, isSuitable) {
             case .replica(let replica): return .replica(replica)
-            case .none: return .noneLeft(coolAt: pool.soonestCoolDown(never: exclusions.never, now: loop.now))
+            case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
             case .full: break
             }
         }
-        return await pickFromQueue(exclusions, for: call, in: route)
+        return await pickFromQueue(exclusions, for: call, in: route, isSuitable)
     }
 
-    private enum PickedNow { case replica(Replica), full, none }
+    private enum PickedNow { case replica(Replica), full, noneLeft(coolAt: Moment?) }
 
-    private func pickNow(_ exclusions: Attempt.Exclusions, in route: Route) -> PickedNow {
-        let first = pickNow(in: route) { exclusions.allows($0) }
-        guard case .none = first else { return first }
-        if !exclusions.avoid.isEmpty {
-            let second = pickNow(in: route) { exclusions.allowsAtLast($0) }
-            guard case .none = second else { return second }
-        }
-        route.panicRotation &+= 1
-        let replicas = route.pool.replicas
-        let index = Panic.choose(among: replicas.map(\.snapshot), rotation: route.panicRotation) {
-            exclusions.allowsAtLast($0) && replicas[$0].inFlight < replicas[$0].settings.maxInFlight
-        }
-        guard let index, replicas[index].take(now: loop.now) else { return .none }
-        return .replica(replicas[index])
-    }
-
-    private func pickNow(in route: Route, _ allows: (Int) -> Bool) -> PickedNow {
+    private func pickNow(
+        _ exclusions: Attempt.Exclusions, in route: Route, _ isSuitable: (Replica) -> Bool
+    ) -> PickedNow {
         let replicas = route.pool.replicas
         let now = loop.now
         // Another loop may take the last place between looking and taking: then look again, a few times.
         for _ in 0..<4 {
             let pick = route.picker.pick(inFlight: { replicas[$0].inFlight }) { index in
-                allows(index) ? replicas[index].availability(now: now) : .unavailable
+                exclusions.allows(index) && isSuitable(replicas[index])
+                    ? replicas[index].availability(now: now) : .unavailable
             }
             switch pick {
             case .replica(let index): if replicas[index].take(now: now) { return .replica(replicas[index]) }
             case .full: return .full
-            case .none: return .none
+            case .none: return pickAtLast(exclusions, in: route, isSuitable)
             }
         }
         return .full
     }
 
+    /// Nobody is as good as one would wish: the rest of the order of preference, panic included.
+    private func pickAtLast(
+        _ exclusions: Attempt.Exclusions, in route: Route, _ isSuitable: (Replica) -> Bool
+    ) -> PickedNow {
+        let replicas = route.pool.replicas
+        let now = loop.now
+        let choice = route.picker.choose(
+            excluding: exclusions, now: now, inFlight: { replicas[$0].inFlight },
+            isSuitable: { isSuitable(replicas[$0]) }, candidate: { replicas[$0].candidate(now: now) })
+        switch choice {
+        case .replica(let index): return replicas[index].take(now: now) ? .replica(replicas[index]) : .full
+        case .full: return .full
+        case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
+        }
+    }
+
     private func pickFromQueue(
-        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, _ isSuitable: (Replica) -> Bool
     ) async -> Picked {
         let pool = route.pool
         let timeout = pool.settings.queueTimeout
@@ -79,9 +86,9 @@ extension LoopUpstreams {
         let deadline = min(entered + timeout, call.deadline)
         while true {
             if pool.queue.isFirst(waiter) {
-                switch pickNow(exclusions, in: route) {
+                switch pickNow(exclusions, in: route, isSuitable) {
                 case .replica(let replica): return .replica(replica)
-                case .none: return .noneLeft(coolAt: pool.soonestCoolDown(never: exclusions.never, now: loop.now))
+                case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
                 case .full: break
                 }
             }

@@ -24,7 +24,7 @@ extension LoopUpstreams {
         } else {
             do throws(SocketError) {
                 connection = try await ClientConnection.open(
-                    to: replica.settings.address, tls: tlsPeer(replica), parking: call.parking,
+                    to: replica.settings.address, tls: replica.tlsPeer, parking: call.parking,
                     deadline: min(loop.now + route.pool.settings.timeouts.connect, call.deadline))
             } catch {
                 return .failed(error.code == ETIMEDOUT ? .connectTimeout : .connectFailed, isStale: false)
@@ -36,11 +36,6 @@ extension LoopUpstreams {
         if case .whole = outcome { return outcome }
         keep(connection, replica, in: route.pool)
         return outcome
-    }
-
-    private func tlsPeer(_ replica: Replica) -> (context: TLSContext, host: String)? {
-        guard let host = replica.settings.tlsHost, let tls else { return nil }
-        return (tls, host)
     }
 
     // MARK: The request
@@ -81,6 +76,7 @@ extension LoopUpstreams {
     /// Sends the request; stops when the replica answers before it has all of it.
     private func writeOut(_ call: UpstreamCall, on connection: ClientConnection) async -> Written {
         var sent = 0
+        var tookBytesAt = loop.now
         let bodyCount = call.sendsClientBody ? call.client.bodyRange.count : 0
         let total = call.outgoing.count + bodyCount
         let stall = call.client.settings.writeStall
@@ -89,6 +85,7 @@ extension LoopUpstreams {
             switch result {
             case .wrote(let count):
                 sent += count
+                tookBytesAt = loop.now
                 continue
             case .failed: return .broken
             case .wouldBlock: break
@@ -96,7 +93,7 @@ extension LoopUpstreams {
             if connection.stream.canRead { return .early }
             if call.client.isClientGone { return .clientGone }
             if call.isReplicaDead { return .broken }
-            if await call.parking.park(until: min(loop.now + stall, call.deadline)) == .deadline { return .stalled }
+            if await call.parking.park(until: min(tookBytesAt + stall, call.deadline)) == .deadline { return .stalled }
         }
         return .whole
     }
@@ -204,18 +201,26 @@ extension LoopUpstreams {
             connection.close(reset: outcome.isClientGone)
             return outcome
         }
-        let reply: ChatReply
-        do throws(JSONProblem) {
-            reply = try connection.withBody { body throws(JSONProblem) in try ChatReply.read(body) }
-        } catch {
-            return .failed(connection.body.isEmpty ? .emptyAnswer : .malformedReply, isStale: false)
-        }
-        if reply.isError { return .failed(.inBandError, isStale: false) }
-        if reply.chunk.isAborted { return .failed(.aborted, isStale: false) }
-        guard reply.isComplete else { return .failed(.missingEnd, isStale: false) }
-        call.usage = reply.usage
+        // A second reply, or the end of a longer one: which of the two framings the replica meant, nobody knows.
+        if connection.hasSurplus { return .failed(.malformedReply, isStale: false) }
+        if let failure = readFacts(of: connection, into: call) { return .failed(failure, isStale: false) }
         call.firstContentAt = loop.now
-        return .whole(WholeReply(connection: connection, replica: replica, chunk: reply.chunk))
+        return .whole(WholeReply(connection: connection, replica: replica))
+    }
+
+    /// What the reply says, into the call. - Returns: why it is no answer; nil when it is one.
+    private func readFacts(of connection: ClientConnection, into call: UpstreamCall) -> UpstreamFailure? {
+        do throws(JSONProblem) {
+            let reply = try connection.withBody { body throws(JSONProblem) in try ChatReply.read(body) }
+            if reply.isError { return .inBandError }
+            if reply.chunk.isAborted { return .aborted }
+            if !reply.isComplete { return .missingEnd }
+            call.usage = reply.usage
+            call.reply = reply.chunk
+            return nil
+        } catch {
+            return connection.body.isEmpty ? .emptyAnswer : .malformedReply
+        }
     }
 
     /// Reads the whole body. - Returns: nil when it is there.
@@ -267,19 +272,26 @@ extension LoopUpstreams {
                 connection.close(reset: true)
                 return .failed(.declaredDead, isStale: false)
             }
-            let stall = relay.hasContent ? relay.lastEventAt + timeouts.streamStall : sentAt + timeouts.firstContent
             let hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
-            guard await call.parking.park(until: min(stall, hold, call.deadline)) == .deadline else { continue }
+            let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline)
+            guard await call.parking.park(until: next) == .deadline else { continue }
             if loop.now >= call.deadline { return timedOut(.totalTimeout, connection) }
-            // A client that takes nothing stalls its stream, and that is not the replica's fault.
-            if call.client.hasUnsent, loop.now >= relay.lastEventAt + timeouts.streamStall {
+            // Events that came while the task slept have moved it.
+            if loop.now >= stallEnd(of: call, timeouts, sentAt) {
+                guard call.client.hasUnsent else {
+                    return timedOut(relay.hasContent ? .stalled : .firstContentTimeout, connection)
+                }
                 connection.close(reset: true)
                 return .clientGone
             }
-            let quiet = relay.hasContent ? relay.lastEventAt + timeouts.streamStall : stall
-            if loop.now >= quiet { return timedOut(relay.hasContent ? .stalled : .firstContentTimeout, connection) }
             if loop.now >= hold { relay.sendHeadEarly(call) }
         }
+    }
+
+    /// When the stream counts as stalled, by whoever it waits for: a client that takes nothing isn't the replica's fault.
+    private func stallEnd(of call: UpstreamCall, _ timeouts: UpstreamTimeouts, _ sentAt: Moment) -> Moment {
+        if call.client.hasUnsent { return call.client.tookBytesAt + call.client.settings.writeStall }
+        return call.relay.hasContent ? call.relay.lastEventAt + timeouts.streamStall : sentAt + timeouts.firstContent
     }
 
     private func timedOut(_ failure: UpstreamFailure, _ connection: ClientConnection) -> SendOutcome {

@@ -18,7 +18,6 @@ package final class LoopUpstreams {
         var idle: [[ClientConnection]]
         /// The shares that the picker's weights were made with.
         var shares: [Int]
-        var panicRotation = 0
 
         init(_ pool: Pool, loopIndex: Int, loopCount: Int) {
             self.pool = pool
@@ -38,7 +37,6 @@ package final class LoopUpstreams {
     package let loop: EventLoop
     package var metrics: LoopMetrics
     package let buffers = RelayBuffers()
-    let tls: TLSContext?
     private var routes: [Route] = []
     private let loopIndex: Int
     private let loopCount: Int
@@ -48,13 +46,12 @@ package final class LoopUpstreams {
     package var onTrafficFailure: (Replica, HealthMachine.Reason) -> Void = { _, _ in }
 
     package init(
-        on loop: EventLoop, loopIndex: Int, loopCount: Int, fleet: Fleet, metrics: LoopMetrics, tls: TLSContext?
+        on loop: EventLoop, loopIndex: Int, loopCount: Int, fleet: Fleet, metrics: LoopMetrics
     ) {
         self.loop = loop
         self.loopIndex = loopIndex
         self.loopCount = loopCount
         self.metrics = metrics
-        self.tls = tls
         use(fleet)
     }
 

@@ -100,11 +100,6 @@ package final class Pool: Sendable {
     }
 
     package var isAnyServing: Bool { replicas.contains { $0.isServing } }
-
-    /// The soonest end of a cool-down among the serving replicas outside `never`.
-    func soonestCoolDown(never: ReplicaSet, now: Moment) -> Moment? {
-        replicas.lazy.filter { !never.contains($0.index) }.compactMap { $0.coolingUntil(now: now) }.min()
-    }
 }
 
 /// All pools of one configuration, and which of them serves a model. Replaced as a whole on reload.

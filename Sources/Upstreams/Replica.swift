@@ -50,24 +50,37 @@ package final class Replica: Sendable {
     package let index: Int
     /// Its place in the metrics, unique over all pools.
     package let metricsIndex: Int
+    /// For https: whose certificates are believed.
+    package let tls: TLSContext?
     package var name: String { settings.name }
 
     private let inFlightCount = Atomic<Int>(0)
     /// Serving, by health and intent.
     private let isServingFlag = Atomic<Bool>(false)
-    /// The breaker is not passing: ask it.
+    /// The breaker has seen a failure lately: ask it and tell it. False on the path of a healthy replica.
     private let isBreakerActive = Atomic<Bool>(false)
     /// Monotonic nanoseconds until which the replica asked to be left alone.
     private let coolUntil = Atomic<Int64>(0)
     private let snapshotLock: Mutex<HealthSnapshot>
     private let breaker: Mutex<Breaker>
 
-    package init(_ settings: ReplicaSettings, index: Int, metricsIndex: Int, breaker: BreakerSettings) {
+    /// - Precondition: a replica with a `tlsHost` has a `tls`: nothing is ever sent to it in the clear.
+    package init(
+        _ settings: ReplicaSettings, index: Int, metricsIndex: Int, tls: TLSContext?, breaker: BreakerSettings
+    ) {
+        precondition((settings.tlsHost == nil) == (tls == nil), "an https replica needs certificates to believe")
         self.settings = settings
         self.index = index
         self.metricsIndex = metricsIndex
+        self.tls = tls
         snapshotLock = Mutex(HealthSnapshot(intent: .enabled, health: .unknown, share: HealthMachine.fullShare))
         self.breaker = Mutex(Breaker(settings: breaker))
+    }
+
+    /// For a new connection: nil means plain.
+    var tlsPeer: (context: TLSContext, host: String)? {
+        guard let tls, let host = settings.tlsHost else { return nil }
+        return (tls, host)
     }
 
     // MARK: Health
@@ -91,6 +104,14 @@ package final class Replica: Sendable {
         return inFlight < settings.maxInFlight ? .available : .full
     }
 
+    /// All that a choice among bad ones needs; takes the locks that ``availability(now:)`` avoids.
+    func candidate(now: Moment) -> ReplicaPicker.Candidate {
+        ReplicaPicker.Candidate(
+            health: snapshot, isFull: inFlight >= settings.maxInFlight,
+            coolUntil: Moment(nanoseconds: coolUntil.load(ordering: .relaxed)),
+            mayPassBreaker: breaker.withLock { $0.mayPass(now) })
+    }
+
     /// Takes one of its places. - Returns: false when another loop took the last one.
     func take(now: Moment) -> Bool {
         guard inFlightCount.wrappingAdd(1, ordering: .relaxed).oldValue < settings.maxInFlight else {
@@ -108,17 +129,11 @@ package final class Replica: Sendable {
     /// Leaves it alone until `moment`, as it asked by `Retry-After`.
     func coolDown(until moment: Moment) { coolUntil.store(moment.nanoseconds, ordering: .relaxed) }
 
-    /// When its cool-down ends, if it has one and serves otherwise.
-    func coolingUntil(now: Moment) -> Moment? {
-        let until = Moment(nanoseconds: coolUntil.load(ordering: .relaxed))
-        return isServing && until > now ? until : nil
-    }
-
     func answerSucceeded() {
         guard isBreakerActive.load(ordering: .relaxed) else { return }
         breaker.withLock { breaker in
             breaker.succeeded()
-            isBreakerActive.store(!breaker.isPassing, ordering: .relaxed)
+            isBreakerActive.store(!breaker.isIdle, ordering: .relaxed)
         }
     }
 
@@ -126,7 +141,7 @@ package final class Replica: Sendable {
         guard failure.countsForBreaker else { return }
         breaker.withLock { breaker in
             _ = breaker.failed(now)
-            isBreakerActive.store(!breaker.isPassing, ordering: .relaxed)
+            isBreakerActive.store(!breaker.isIdle, ordering: .relaxed)
         }
     }
 }

@@ -33,6 +33,8 @@ package final class UpstreamCall {
     package internal(set) var replica: Replica?
     package internal(set) var sends = 0
     package internal(set) var usage: Usage?
+    /// What a whole reply says; `nil` for streams.
+    package internal(set) var reply: ChatChunk?
     package internal(set) var queueWait = Interval.zero
     package internal(set) var firstContentAt = Moment.zero
     /// When the request first went out: what came before is ours.
@@ -68,6 +70,7 @@ package final class UpstreamCall {
         replica = nil
         sends = 0
         usage = nil
+        reply = nil
         queueWait = .zero
         firstContentAt = .zero
         sentAt = .zero
@@ -115,7 +118,6 @@ package enum ForwardResult {
 package struct WholeReply {
     let connection: ClientConnection
     let replica: Replica
-    package let chunk: ChatChunk
 
     /// The body's bytes.
     package func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result { connection.withBody(read) }

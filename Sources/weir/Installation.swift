@@ -20,7 +20,8 @@ struct Installation {
 
     /// - Throws: `.unavailable` with the places that were searched.
     func replicaProgram() throws(CommandFailure) -> String {
-        let places = ["weir-replica", "../lib/weir/weir-replica", "../libexec/weir/weir-replica"].map { "\(folder)/\($0)" }
+        let places = ["weir-replica", "../lib/weir/weir-replica", "../libexec/weir/weir-replica"]
+            .map { "\(folder)/\($0)" }
         if let found = places.first(where: { access($0, X_OK) == 0 }) { return found }
         throw CommandFailure(
             .unavailable,
@@ -38,7 +39,8 @@ struct Installation {
             places.append("\(above == "/" ? "" : above)/Models/tiny/\(file)")
         }
         if let found = places.first(where: { access($0, R_OK) == 0 }) { return Self.canonical(found) }
-        throw CommandFailure(.problem, "the tiny model \(file) is not beside \(program); name a GGUF file with --model FILE")
+        throw CommandFailure(
+            .problem, "the tiny model \(file) is not beside \(program); name a GGUF file with --model FILE")
     }
 
     /// The first `name` in the search path, as a shell would find it.

@@ -42,6 +42,7 @@ import Testing
 
     @Test func `a breaker doesn't take the last replica away`() {
         #expect(choose([candidate(down), candidate(mayPass: false)]) == .replica(1))
+        #expect(choose([candidate(), candidate(mayPass: false)], avoid: [0]) == .replica(1))
     }
 
     @Test func `panic comes before the same replica again, and only when nobody is up`() {

@@ -76,8 +76,8 @@ import Wire
         #expect(error.status == 400)
         #expect(
             text { error.write(into: &$0) } == #"{"error":{"message":"This model's maximum context length is 8 "#
-                + #"tokens. However, your messages resulted in 9 tokens.","type":"invalid_request_error","param":"messages","#
-                + #""code":"context_length_exceeded"}}"#)
+                + #"tokens. However, your messages resulted in 9 tokens.","type":"invalid_request_error","#
+                + #""param":"messages","code":"context_length_exceeded"}}"#)
         #expect(text { APIError.loading.write(into: &$0) }.contains(#""type":"unavailable_error""#))
         #expect(text { APIError.loading.write(into: &$0) }.contains(#""code":503"#))
     }

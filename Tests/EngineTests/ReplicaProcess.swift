@@ -101,7 +101,8 @@ final class ReplicaProcess {
         try begin(path, body).reply()
     }
 
-    /// Sends a request whose reply is read later. HTTP/1.0, so that the reply ends with the connection and has no chunks.
+    /// Sends a request whose reply is read later. HTTP/1.0, so that the reply ends with the connection and has no
+    /// chunks.
     func begin(_ path: String, _ body: String) throws -> Exchange {
         try Exchange(port, "POST \(path) HTTP/1.0\r\ncontent-length: \(body.utf8.count)\r\n\r\n\(body)")
     }

@@ -15,7 +15,8 @@ import Testing
             .noReplica(model: "m"), .queueFull(retryAfter: .seconds(2)), .queueTimeout(retryAfter: .seconds(2)),
             .connectTimeout, .firstByteTimeout, .firstContentTimeout, .totalTimeout, .shuttingDown, .clientGone,
             .internalError,
-        ] + TokenProblem.allCases.map { .invalidAPIKey($0) }
+        ] + HTTPFeature.allCases.map { .unsupportedHTTP($0, reason: "only HTTP/1.1 is") }
+        + TokenProblem.allCases.map { .invalidAPIKey($0) }
         + RateLimitKind.allCases.map { .rateLimited($0, retryAfter: .milliseconds(1500)) }
         + UpstreamFailure.allCases.flatMap { [.upstreamFailed($0), .upstreamBroke($0)] }
 
@@ -54,6 +55,7 @@ import Testing
         case .shuttingDown: 29
         case .clientGone: 30
         case .internalError: 31
+        case .unsupportedHTTP: 32
         }
     }
 
@@ -66,7 +68,7 @@ import Testing
     }
 
     @Test func `the list of these tests has every case`() {
-        #expect(Set(Self.all.map(Self.number)) == Set(0..<32))
+        #expect(Set(Self.all.map(Self.number)) == Set(0..<33))
     }
 
     @Test func `the manual has one row for every answer, and none for an answer that there is not`() throws {
@@ -108,8 +110,10 @@ import Testing
     @Test func `a label never holds what a client sent`() {
         let marker = "clientText"
         let errors: [GatewayError] = [
-            .malformedRequest(reason: marker), .invalidRequest(message: marker, param: marker), .notFound(path: marker),
-            .unsupportedMediaType(message: marker), .missingScope(marker), .modelNotAllowed(model: marker),
+            .malformedRequest(reason: marker), .unsupportedHTTP(.version, reason: marker),
+            .invalidRequest(message: marker, param: marker),
+            .notFound(path: marker), .unsupportedMediaType(message: marker), .missingScope(marker),
+            .modelNotAllowed(model: marker),
             .modelNotFound(model: marker), .noReplica(model: marker), .methodNotAllowed(allowed: marker),
         ]
         for error in errors { #expect(!error.label.contains(marker)) }

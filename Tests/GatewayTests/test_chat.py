@@ -126,7 +126,7 @@ def test_the_models_are_listed_and_found(client):
 
 
 def test_a_body_reaches_the_replica_byte_for_byte_but_for_what_is_edited(gateway, replica):
-    body = b'{ "model":"tiny",\t"messages":[{"role":"user","content":"\\u00e9 \xc3\xa9 \\/"}], "seed":1e2,"x":{"y":[ ]}}'
+    body = b'{ "model":"tiny",\t"messages":[{"role":"user","content":"\\u00e9 \xc3\xa9 \\/"}], "seed":1e2,"x":[ ]}'
     assert gateway.request("POST", "/v1/chat/completions", body).status == 200
     assert replica.last.body == body
 
@@ -145,7 +145,8 @@ def test_an_expected_continue_is_given(gateway, replica):
         body = chat_body("Hello")
         connection.send(
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-            b"authorization: Bearer %b\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n" % (KEY.encode(), len(body)))
+            b"authorization: Bearer %b\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n"
+            % (KEY.encode(), len(body)))
         assert connection.read_head()[0] == 100
         connection.send(body)
         assert connection.read_reply().status == 200

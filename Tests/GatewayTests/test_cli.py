@@ -6,7 +6,6 @@ import hmac
 import http.server
 import json
 import os
-import pathlib
 import socketserver
 import subprocess
 import threading
@@ -14,16 +13,16 @@ import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from harness.gateway import ROOT, weir_bin
+
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
 def weir(*arguments, stdin="", **environment):
     """Runs the command with nothing of this machine's environment that could change what it does."""
-    program = os.environ.get("WEIR_EXECUTABLE", str(ROOT / ".build" / "release" / "weir"))
     clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | environment
     return subprocess.run(
-        [program, *map(str, arguments)], input=stdin, env=clean, capture_output=True, text=True, timeout=30, cwd=ROOT
+        [weir_bin(), *map(str, arguments)], input=stdin, env=clean, capture_output=True, text=True, timeout=30, cwd=ROOT
     )
 
 
@@ -66,7 +65,9 @@ def test_the_version_is_a_version():
 
 
 def test_bad_usage_is_64_and_says_how_it_goes():
-    for arguments in (["keys", "create"], ["status", "--nonsense"], ["nonsense"], ["config", "check"], ["up", "--listen", "x"]):
+    for arguments in (
+        ["keys", "create"], ["status", "--nonsense"], ["nonsense"], ["config", "check"], ["up", "--listen", "x"],
+    ):
         result = weir(*arguments)
         assert result.returncode == 64, arguments
         assert "Usage: weir" in result.stderr
@@ -123,11 +124,13 @@ def test_status_of_a_gateway_that_is_not_ready_is_1(admin):
 
 def test_a_proxy_of_the_environment_is_not_asked(admin):
     admin.replies["GET", "/admin/v1/status"] = (200, STATUS)
-    assert weir("status", "--socket", admin.path, http_proxy="http://127.0.0.1:1", ALL_PROXY="http://127.0.0.1:1").returncode == 0
+    nowhere = "http://127.0.0.1:1"
+    assert weir("status", "--socket", admin.path, http_proxy=nowhere, ALL_PROXY=nowhere).returncode == 0
 
 
 def test_what_the_gateway_refuses_is_said_in_its_words(admin):
-    admin.replies["POST", "/admin/v1/replicas/nobody/drain"] = (404, {"error": {"message": "There is no replica nobody."}})
+    problem = {"error": {"message": "There is no replica nobody."}}
+    admin.replies["POST", "/admin/v1/replicas/nobody/drain"] = (404, problem)
     result = weir("replicas", "drain", "nobody", "--socket", admin.path)
     assert (result.returncode, result.stderr) == (1, "weir: There is no replica nobody.\n")
 
@@ -172,7 +175,8 @@ def test_keys_are_listed_and_revoked(admin):
         "id": "key_1", "name": "ops", "models": None, "requests": None, "created": 1700000000, "expires": None,
         "revoked": False, "source": "redis",
     }
-    admin.replies["GET", "/admin/v1/keys"] = (200, {"keys": [key, key | {"id": "key_2", "revoked": True, "models": ["a"]}]})
+    revoked = key | {"id": "key_2", "revoked": True, "models": ["a"]}
+    admin.replies["GET", "/admin/v1/keys"] = (200, {"keys": [key, revoked]})
     lines = weir("keys", "list", "--socket", admin.path).stdout.splitlines()
     assert lines[1].split() == ["key_1", "ops", "redis", "all", "default", "2023-11-14", "22:13:20Z", "never", "valid"]
     assert lines[2].split()[-1] == "revoked"
@@ -188,7 +192,8 @@ def test_a_secret_key_is_not_taken_as_the_name_of_a_key(admin):
 
 
 def test_a_name_cannot_leave_its_place_in_the_path_nor_move_the_cursor(admin):
-    admin.replies["POST", "/admin/v1/replicas/..%2F%00/drain".replace("%00", "%0A")] = (404, {"error": {"message": "no"}})
+    path = "/admin/v1/replicas/..%2F%00/drain".replace("%00", "%0A")
+    admin.replies["POST", path] = (404, {"error": {"message": "no"}})
     assert weir("replicas", "drain", "../\n", "--socket", admin.path).stderr == "weir: no\n"
     admin.replies["GET", "/admin/v1/status"] = (200, STATUS | {"address": "\x1b[2J"})
     assert "\x1b" not in weir("status", "--socket", admin.path).stdout
@@ -250,7 +255,8 @@ def test_the_sample_configuration_is_usable():
 
 def test_all_problems_of_a_configuration_are_told_at_once(tmp_path):
     path = tmp_path / "weir.yaml"
-    path.write_text("listen:\n  adress: x\nidentity: {required: false}\npools:\n  - name: main\n    models: [a]\n    replicas:\n"
+    path.write_text("listen:\n  adress: x\nidentity: {required: false}\n"
+                    "pools:\n  - name: main\n    models: [a]\n    replicas:\n"
                     "      - {name: one, url: 'http://127.0.0.1:1', weight: 0}\n")
     result = weir("config", "check", "-c", path)
     assert result.returncode == 1

@@ -5,8 +5,9 @@ from harness.client import Connection
 from harness.gateway import KEY, chat_body
 
 BODY = chat_body("Hello")
-SMUGGLED = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-length: 2\r\n\r\n{}" % (
-    KEY.encode())
+SMUGGLED = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-length: 2\r\n\r\n{}"
+    % KEY.encode())
 
 
 def post(*fields, body=BODY, line=b"POST /v1/chat/completions HTTP/1.1", end=b"\r\n"):
@@ -135,6 +136,18 @@ def test_a_slow_head_is_408_and_an_idle_connection_just_ends(stage):
         assert connection.is_closed_by_peer()
     with gateway.connect() as connection:
         assert connection.is_closed_by_peer()
+
+
+@pytest.mark.parametrize("leave", ["close", "reset"])
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_client_that_leaves_inside_its_body_harms_nobody(gateway, replica, leave, framing):
+    replica.forget()
+    data = post(b"content-length: 500", body=b"{") if framing == "length" else post(CHUNKED, body=b"40\r\n{")
+    for _ in range(3):
+        connection = gateway.connect()
+        connection.send(data)
+        getattr(connection, leave)()
+    assert gateway.chat("Hello").status == 200 and replica.posts == 1
 
 
 def test_upgrade_offers_are_answered_as_plain_http_1_1(gateway, replica):

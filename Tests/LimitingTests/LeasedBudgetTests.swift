@@ -45,6 +45,36 @@ import Testing
         #expect(LeaseRules.size(limit: 100, holders: 0) == 1)
     }
 
+    /// The worst that lateness can do: units spent at the very end of their lease, the rest of the limit after them,
+    /// and new ones the moment that the shared window forgets the first.
+    @Test func `what is spent as late as it may be still counts in every window`() {
+        var shared = SlidingWindow(limit: 1_000, window: LeaseRules.sharedWindow(for: window))
+        var budget = LeasedBudget(window: window, size: 10)
+        var admitted: [Moment] = []
+        func spend(now: Moment, grantedAt: Moment) {
+            switch budget.spend(now: now) {
+            case .allowed:
+                admitted.append(now)
+                budget.askFailed()  // refills only when it must
+            case .ask(let amount?):
+                guard case .allowed = shared.spend(amount, now: grantedAt) else { budget.askFailed(); return }
+                budget.granted(amount, stamp: grantedAt.nanoseconds, askedAt: grantedAt)
+                if case .allowed = budget.spend(now: now) { admitted.append(now) }
+            case .ask, .rejected: break
+            }
+        }
+        let late = Moment.zero + .milliseconds(999)
+        for _ in 0..<10 { spend(now: late, grantedAt: .zero) }
+        for tick in 0..<20_000 {
+            let now = Moment.zero + .milliseconds(2_000 + Int64(tick) * 10)
+            spend(now: now, grantedAt: now)
+        }
+        for moment in admitted {
+            #expect(admitted.count { $0 >= moment && $0 < moment + window } <= 1_000)
+        }
+        #expect(admitted.count >= 1_900)
+    }
+
     /// Some gateways, one shared window, answers that take their time, and a client that asks everywhere.
     @Test(arguments: [(1, 1), (60, 1), (60, 3), (1_000, 2), (5_000, 5)])
     func `all gateways together never exceed the limit, and a greedy client gets it less two percent`(

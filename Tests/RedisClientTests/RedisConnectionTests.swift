@@ -234,6 +234,24 @@ import TestSupport
         }
     }
 
+    @Test func `a server that has become a replica is left, for what may be behind its address now`() async throws {
+        let server = try RedisServer()
+        try await connected(to: server) { redis, loop in
+            let patient = loop.now + .seconds(30)
+            _ = try await redis.send(RedisCommand("REPLICAOF", "127.0.0.1", "1"), deadline: patient)
+            let failure = await Self.failure { () async throws(RedisError) in
+                try await redis.send(RedisCommand("SET", "a", "b"), deadline: patient)
+            }
+            guard case .refused(let text) = failure else {
+                Issue.record("not refused: \(String(describing: failure))")
+                return
+            }
+            #expect(text.hasPrefix("READONLY"))
+            #expect(redis.counts.losses == 1)
+            #expect(!redis.isConnected)
+        }
+    }
+
     @Test func `commands and bytes in flight are bounded`() async throws {
         let server = try RedisServer()
         try await connected(

@@ -65,36 +65,57 @@ import TestSupport
 
     @Test func `a connection that breaks during an append is made again and the turn stored once`() async throws {
         let server = try RedisServer()
+        let path = server.socketPath
         try await StoreRig.run(on: server) { rig in
             let id = SessionID.random()
             try await rig.turn(id, [StoreRig.user("a")], answer: "b")
             let session = try await rig.open(id)
+            let settings = RedisConnectionSettings(addresses: [.unix(path)], database: 0, connectTimeout: .seconds(5))
+            let other = RedisConnection(on: rig.loop, settings)
+            other.start()
+            #expect(await other.waitUntilConnected(deadline: rig.loop.now + .seconds(30)))
             let parking = Parking(on: rig.loop)
-            defer { parking.close() }
+            defer {
+                parking.close()
+                other.close()
+            }
             var outcome: TurnOutcome?
-            server.pause()
+            // Redis runs the append but does not say so, and then the connection breaks.
+            rig.loop.spawn {
+                _ = try? await rig.command(RedisCommand("CLIENT", "REPLY", "OFF"))
+            }
+            while rig.redis.inFlight < 1 { _ = await parking.park(until: rig.loop.now + .milliseconds(1)) }
             rig.loop.spawn {
                 outcome = await rig.append(session, [StoreRig.user("c")], answer: "d")
                 parking.wake()
             }
-            while rig.redis.inFlight == 0 { _ = await parking.park(until: rig.loop.now + .milliseconds(1)) }
-            // The server gets the append, and the order to hang up before it can answer.
-            let other = Self.hangUpEverybody(server)
-            server.resume()
+            let observer = RedisSessionStore(on: other, rules: rig.store.rules, queue: TurnQueue(waitersMax: 1))
+            while try await observer.show(id, owner: nil).turns < 2 {}
+            #expect(outcome == nil)
+            let hangUp = RedisCommand("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            _ = try await other.send(hangUp, deadline: rig.loop.now + .seconds(30))
             while outcome == nil { _ = await parking.park(until: rig.loop.now + .seconds(30)) }
             #expect(outcome == .stored(turnNumber: 2))
+            #expect(rig.redis.counts.losses == 1)
             let all = [StoreRig.user("a"), StoreRig.assistant("b"), StoreRig.user("c"), StoreRig.assistant("d")]
             try await #expect(rig.history(id) == all.joined(separator: ","))
-            try await other.value
         }
     }
 
-    /// From a loop of its own: `CLIENT KILL TYPE normal` ends every other connection.
-    private static func hangUpEverybody(_ server: RedisServer) -> Task<Void, any Error> {
-        Task {
-            try await StoreRig.run(on: server) { rig in
-                _ = try await rig.command(RedisCommand("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
-            }
+    @Test func `a Redis without memory refuses a turn whole, and the session is free for the next one`() async throws {
+        let server = try RedisServer()
+        try await StoreRig.run(on: server) { rig in
+            let id = SessionID.random()
+            try await rig.turn(id, [StoreRig.user("a")], answer: "b")
+            let session = try await rig.open(id)
+            _ = try await rig.command(RedisCommand("CONFIG", "SET", "maxmemory", "1"))
+            #expect(await rig.append(session, [StoreRig.user("c")], answer: "d") == .unknown("refused"))
+            await #expect(problem { try await rig.open(SessionID.random()) } == .unavailable("refused"))
+            _ = try await rig.command(RedisCommand("CONFIG", "SET", "maxmemory", "0"))
+            // Sooner than the lease of 30 seconds would lapse.
+            let next = try await rig.turn(id, [StoreRig.user("e")], answer: "f", wait: .seconds(10))
+            #expect(next.turnNumber == 2)
+            #expect(next.fingerprints.count == 2)
         }
     }
 

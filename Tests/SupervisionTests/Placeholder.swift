@@ -1,1 +1,1 @@
-// Placeholder until the first test of this target.
+// Its tests are on their way.

@@ -81,7 +81,9 @@ import Wire
             #expect(line.utf8.count < 4096)
             let found = try members(line)
             #expect(found["status"] == .integer(record.status))
-            if id.count <= 128, let text = String(validating: id, as: UTF8.self) { #expect(found["id"] == .string(text)) }
+            if id.count <= 128, let text = String(validating: id, as: UTF8.self) {
+                #expect(found["id"] == .string(text))
+            }
         }
     }
 

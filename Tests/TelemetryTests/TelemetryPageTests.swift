@@ -19,7 +19,9 @@ import Testing
         var documented: [String: Set<String>] = [:]
         for line in try text().split(separator: "\n") where line.hasPrefix("| `weir_") {
             let cells = line.split(separator: "|", omittingEmptySubsequences: false).dropFirst()
-            let words = cells.prefix(2).map { $0.split(separator: "`").map(String.init).filter { $0.contains { $0.isLetter } } }
+            let words = cells.prefix(2).map { cell in
+                cell.split(separator: "`").map(String.init).filter { $0.contains { $0.isLetter } }
+            }
             try #require(words.count == 2 && words[0].count == 1)
             documented[words[0][0]] = Set(words[1])
         }
@@ -57,9 +59,9 @@ import Testing
     @Test func `every member of an access line is documented`() throws {
         let text = try text()
         let members = [
-            "time", "id", "principal", "token_problem", "method", "path", "model", "pool", "session", "stream", "status",
-            "outcome", "replica", "attempts", "resumes", "prompt_tokens", "completion_tokens", "bytes_in", "bytes_out",
-            "ttft_ms", "duration_ms", "queue_ms", "overhead_ms", "client",
+            "time", "id", "principal", "token_problem", "method", "path", "model", "pool", "session", "stream",
+            "status", "outcome", "replica", "attempts", "resumes", "prompt_tokens", "completion_tokens", "bytes_in",
+            "bytes_out", "ttft_ms", "duration_ms", "queue_ms", "overhead_ms", "client",
         ]
         for member in members { #expect(text.contains("`\(member)`"), "\(member)") }
     }

@@ -50,7 +50,9 @@ import Testing
             ("weir_overhead_seconds_count{pool=\"chat\"}", { $0.overhead(.zero, pool: 0) }),
             ("weir_retries_total{pool=\"chat\"}", { $0.retried(pool: 0) }),
             ("weir_resumes_total{pool=\"embed\",way=\"prefill\"}", { $0.resumed(.prefill, pool: 1) }),
-            ("weir_replica_requests_total{pool=\"embed\",replica=\"a\",result=\"ok\"}", { $0.attempted(.ok, replica: 2) }),
+            ("weir_replica_requests_total{pool=\"embed\",replica=\"a\",result=\"ok\"}", {
+                $0.attempted(.ok, replica: 2)
+            }),
             ("weir_limiter_decisions_total{decision=\"allowed\"}", { $0.limiterAllowed() }),
             ("weir_limiter_decisions_total{decision=\"rejected_quota\"}", { $0.limiterRejected(.quota) }),
             ("weir_authentication_failures_total{reason=\"wrong_issuer\"}", { $0.authenticationFailed(.wrongIssuer) }),

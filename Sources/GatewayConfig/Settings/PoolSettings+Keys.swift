@@ -27,6 +27,7 @@ extension ReplicaSettings: SettingsSection {
             .value("weight", \.weight, .integer, 1...1000), .choice("kind", \.kind),
             .value("maxInFlight", \.maxInFlight, .integer, 1...65_535), .value("backup", \.backup, .boolean),
             .optional("apiKeyFile", \.apiKeyFile, .path), .optional("apiKeyEnv", \.apiKeyEnv, .variable),
+            .optional("caFile", \.caFile, .path),
         ]
     }
 
@@ -35,6 +36,7 @@ extension ReplicaSettings: SettingsSection {
         if apiKeyFile != nil, apiKeyEnv != nil {
             found.append(path.key("apiKeyEnv"), "can't be given beside apiKeyFile")
         }
+        if caFile != nil, !url.isTLS { found.append(path.key("caFile"), "is of no use without an https:// url") }
         // It becomes a header field, where a line end would begin another one.
         if let apiKey, !apiKey.bytes.allSatisfy({ (0x21...0x7E).contains($0) }) {
             found.append(

@@ -53,6 +53,8 @@ package struct ReplicaSettings: Equatable, Sendable {
     /// File or environment variable that holds the replica's bearer key; at most one of them. Default none.
     package var apiKeyFile: String?
     package var apiKeyEnv: String?
+    /// PEM authorities that an https replica's certificate must come from. Default none: those of the system.
+    package var caFile: String?
     /// The bearer key, wherever it came from (filled in when settings are loaded).
     package var apiKey: Secret?
 

@@ -46,6 +46,7 @@ package final class OpenedSession {
     package internal(set) var isLost = false
 
     let place: TurnQueue.Place
+    let opened: Moment
     /// When the lease was taken or renewed.
     var renewed: Moment
     var hasEnded = false
@@ -63,6 +64,7 @@ package final class OpenedSession {
         self.systemCount = systemCount
         self.isTrimmed = isTrimmed
         self.place = place
+        opened = renewed
         self.renewed = renewed
     }
 

@@ -7,6 +7,7 @@ extension RedisSessionStore {
     /// Turns that end sooner, which are most, cost nothing.
     func renewLeases() {
         let due = loop.now - rules.lease / 3
+        running = running.filter { $0.value.opened + rules.longestTurn > loop.now }
         for session in running.values where session.renewed <= due && !session.isLost {
             // Set before, so that a slow Redis is not asked twice for the same.
             session.renewed = loop.now

@@ -18,6 +18,8 @@ package struct SessionRules: Equatable, Sendable {
     /// How long a turn holds its session without a sign of life. A running turn renews it; that of a gateway that
     /// crashed lapses.
     package var lease = Interval.seconds(30)
+    /// A turn that runs longer is no longer kept alive: it ends by itself, or was forgotten by a bug of ours.
+    package var longestTurn = Interval.seconds(3_600)
     /// How long it is known that an expired session was there, counted from its last use.
     package var rememberExpired = Interval.seconds(7 * 86_400)
     /// Longest reply kept to answer a retry with; of a longer one the retry runs again.

@@ -34,9 +34,10 @@ enum SessionScripts {
               local past = redis.call('GET', KEYS[4])
               if past and past ~= owner then return {'notFound'} end
               if past then anew = 1 end
-              redis.call('DEL', KEYS[2], KEYS[3])
+              -- The write that a Redis without memory refuses goes first: a script is refused whole or not at all.
               redis.call('HSET', KEYS[1], 'owner', owner, 'turns', '0', 'dropped', '0', 'bytes', '0',
                 'created', text(now))
+              redis.call('DEL', KEYS[2], KEYS[3])
             else
               if turns > 0 and ((key ~= '' and key == state[6]) or (retries and digest == state[7])) then
                 local reply = redis.call('HGET', KEYS[1], 'reply')

@@ -39,6 +39,9 @@ package enum HTTPViolation: UInt8, Error, Equatable, Sendable, CaseIterable {
     package var gatewayError: GatewayError {
         switch self {
         case .requestLineTooLong: .targetTooLong
+        case .expectation: .unsupportedHTTP(.expectation, reason: reason)
+        case .connectMethod, .transferCoding: .unsupportedHTTP(.codingOrMethod, reason: reason)
+        case .unsupportedVersion, .http2Preface: .unsupportedHTTP(.version, reason: reason)
         case .headTooLarge, .tooManyFields, .trailersTooLarge: .headTooLarge
         default: .malformedRequest(reason: reason)
         }

@@ -89,6 +89,9 @@ package struct RequestHead: Sendable {
         block.begin(at: origin)
         phase = .requestLine
         emptyLines = 0
+        method = .other
+        methodText = .empty
+        minorVersion = 1
         hasAuthority = false
         host = nil
         query = nil

@@ -1,8 +1,10 @@
 /// What the gateway knows of a request body: where the members lie that it reads or edits, and what they say.
 ///
 /// All ranges are into the body that was read. `null` counts as absent, except that an edit must overwrite it.
-/// - Cost: one pass over the body; allocates only for more than eight messages and for stop strings.
-package struct ChatRequest: Sendable {
+/// A class, because it is large and every stage hands it on.
+/// - Cost: one pass over the body; one allocation, more only for more than eight messages and for stop strings.
+/// - Isolation: whoever read it; it does not change after that.
+package final class ChatRequest {
     package enum Kind: UInt8, Equatable, Sendable {
         /// `/v1/chat/completions`
         case chat

@@ -54,7 +54,8 @@ struct AdminClient {
                     weir_curl_set_pointer(handle, CURLOPT_HTTPHEADER, headers)
                     weir_curl_set_long(handle, CURLOPT_POSTFIELDSIZE, bytes.count)
                     // libcurl only reads from it, and only until `perform` returns.
-                    weir_curl_set_pointer(handle, CURLOPT_POSTFIELDS, UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+                    weir_curl_set_pointer(
+                        handle, CURLOPT_POSTFIELDS, UnsafeMutableRawPointer(mutating: bytes.baseAddress))
                 }
                 return curl_easy_perform(handle)
             }

@@ -3,8 +3,8 @@ import Glibc
 
 /// Where the gateway's admin socket is.
 ///
-/// In this order: `--socket`, `WEIR_ADMIN_SOCKET` (which also is the variable of the setting `admin.socket`), the socket
-/// in the state directory, the one of a running `weir up`.
+/// In this order: `--socket`, `WEIR_ADMIN_SOCKET` (which also is the variable of the setting `admin.socket`), the
+/// socket in the state directory, the one of a running `weir up`.
 struct AdminSocket {
     /// Longest path of a Unix socket, without the zero behind it. Source: unix(7), `sun_path`.
     static let pathBytesMax = 107

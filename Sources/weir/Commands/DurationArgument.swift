@@ -7,7 +7,8 @@ struct DurationArgument: ExpressibleByArgument, Equatable {
 
     init?(argument: String) {
         let units: [Character: Int] = ["s": 1, "m": 60, "h": 3_600, "d": 86_400]
-        guard let last = argument.last, let factor = units[last], argument.dropLast().allSatisfy({ $0.isASCII && $0.isNumber }),
+        guard let last = argument.last, let factor = units[last],
+            argument.dropLast().allSatisfy({ $0.isASCII && $0.isNumber }),
             let count = Int(argument.dropLast())
         else { return nil }
         let (seconds, overflow) = count.multipliedReportingOverflow(by: factor)

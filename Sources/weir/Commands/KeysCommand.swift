@@ -19,7 +19,8 @@ struct CreateKey: ParsableCommand {
     var name: String
 
     @Option(
-        name: .long, help: ArgumentHelp("Models that it may use, separated by commas (default: all).", valueName: "a,b"))
+        name: .long,
+        help: ArgumentHelp("Models that it may use, separated by commas (default: all).", valueName: "a,b"))
     var models: String?
 
     @Option(name: .long, help: "Requests per window instead of what the configuration says for all.")
@@ -63,7 +64,8 @@ struct CreateKey: ParsableCommand {
 
 /// `weir keys list`: everything about the keys but the keys.
 struct ListKeys: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List API keys, never their secrets.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List API keys, never their secrets.")
 
     @OptionGroup var admin: AdminOptions
 

@@ -19,7 +19,8 @@ struct ReplicasCommand: ParsableCommand {
                 replica["pool"]?.string ?? "?", replica["name"]?.string ?? "?", replica["address"]?.string ?? "?",
                 replica["kind"]?.string ?? "?", replica["weight"].number + (isBackup ? " backup" : ""),
                 replica["intent"]?.string ?? "?", replica["health"]?.string ?? "?",
-                Spelling.yesOrNo(replica["serving"]?.bool), replica["in_flight"].number, replica["max_in_flight"].number,
+                Spelling.yesOrNo(replica["serving"]?.bool), replica["in_flight"].number,
+                replica["max_in_flight"].number,
             ])
         }
         return table.text

@@ -8,8 +8,8 @@ struct ServeCommand: ParsableCommand {
         commandName: "serve",
         abstract: "Run the gateway in the foreground.",
         discussion: """
-            SIGTERM: running requests finish, then exit 0; SIGINT the same without a grace period; a second signal ends \
-            at once. SIGHUP reads the configuration again.
+            SIGTERM: running requests finish, then exit 0; SIGINT the same without a grace period; a second signal \
+            ends at once. SIGHUP reads the configuration again.
             """)
 
     @OptionGroup var file: ConfigFileOption

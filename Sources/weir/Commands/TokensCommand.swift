@@ -16,13 +16,14 @@ struct IssueToken: ParsableCommand {
         commandName: "issue",
         abstract: "Sign a token with a secret from a file.",
         discussion: """
-            Issuer, audience and secret must be those of an issuer under identity.jwt in the configuration. The token is \
-            on standard output, alone.
+            Issuer, audience and secret must be those of an issuer under identity.jwt in the configuration. The token \
+            is on standard output, alone.
             """)
 
     @Option(
         name: .long,
-        help: ArgumentHelp("File with the secret, - for standard input; one line end after it is ignored.", valueName: "file"))
+        help: ArgumentHelp(
+            "File with the secret, - for standard input; one line end after it is ignored.", valueName: "file"))
     var keyFile: String
 
     @Option(name: .long, help: "Who the token is for: the claim sub.")
@@ -41,7 +42,8 @@ struct IssueToken: ParsableCommand {
     var kid: String?
 
     @Option(
-        name: .long, help: ArgumentHelp("Models that it may use, separated by commas (default: all).", valueName: "a,b"))
+        name: .long,
+        help: ArgumentHelp("Models that it may use, separated by commas (default: all).", valueName: "a,b"))
     var models: String?
 
     @Option(name: .long, help: "Requests per window instead of what the configuration says for all.")
@@ -101,7 +103,9 @@ enum SecretFile {
         }
         if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
         if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
-        guard !bytes.isEmpty else { throw CommandFailure(.problem, "\(path == "-" ? "standard input" : path) is empty") }
+        guard !bytes.isEmpty else {
+            throw CommandFailure(.problem, "\(path == "-" ? "standard input" : path) is empty")
+        }
         return bytes
     }
 

@@ -10,6 +10,12 @@ enum Spelling {
         }
     }
 
+    /// A path in the home folder begins with `~`.
+    static func path(_ path: String, home: String?) -> String {
+        guard let home, home.count > 1, path.hasPrefix(home + "/") else { return path }
+        return "~" + path.dropFirst(home.count)
+    }
+
     /// `2026-11-21 03:10:22` in UTC; `never` for none.
     static func time(_ secondsSinceEpoch: Int?) -> String {
         guard let secondsSinceEpoch else { return "never" }
@@ -23,7 +29,9 @@ enum Spelling {
 
     /// `3d 4h`, `2h 5m`, `7m 12s` or `9s`: the two largest units.
     static func length(seconds: Int) -> String {
-        let units = [("d", seconds / 86_400), ("h", seconds / 3_600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60)]
+        let units = [
+            ("d", seconds / 86_400), ("h", seconds / 3_600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60),
+        ]
         guard let first = units.firstIndex(where: { $0.1 > 0 }) else { return "0s" }
         return units[first..<min(first + 2, units.count)].map { "\($0.1)\($0.0)" }.joined(separator: " ")
     }

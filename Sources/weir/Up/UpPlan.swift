@@ -9,7 +9,6 @@ struct UpPlan {
 
     let listen: ListenAddress
     let model: String
-    let modelName: String
     let ports: UpPorts
     let state: UpState
 
@@ -19,9 +18,15 @@ struct UpPlan {
         }
     }
 
-    func replicaArguments(port: UInt16) -> [String] {
-        ["--model", model, "--port", String(port), "--alias", modelName]
+    /// What clients call the model: the file's name without folder and ending.
+    var modelName: String {
+        let file = model.split(separator: "/").last.map { String($0) } ?? model
+        let name = file.hasSuffix(".gguf") ? String(file.dropLast(5)) : file
+        return name.isEmpty ? "model" : name
     }
+
+    /// The port is added by the supervisor.
+    var replicaArguments: [String] { ["--model", model, "--alias", modelName] }
 
     /// The gateway's configuration.
     func yaml(redisAddress: String) -> String {
@@ -71,8 +76,9 @@ struct UpPlan {
         let body = """
             {"model":\(Self.quoted(modelName)),"stream":true,"messages":[{"role":"user","content":"What is a weir?"}]}
             """
+        let quoted = body.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''")
         return "curl -N \(listen.url)/v1/chat/completions -H 'Authorization: Bearer \(key)' "
-            + "-H 'Content-Type: application/json' -d '\(body.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''"))'"
+            + "-H 'Content-Type: application/json' -d '\(quoted)'"
     }
 
     /// In double quotes, as YAML and JSON understand them both.

@@ -1,5 +1,5 @@
+import GatewayConfig
 import Glibc
-import Wire
 
 /// The folder that a `weir up` lives in: what makes a second start the same as the first.
 ///
@@ -24,14 +24,24 @@ struct UpState {
         let socket = "\(directory)/redis/redis.sock"
         guard socket.utf8.count <= AdminSocket.pathBytesMax else {
             throw CommandFailure(
-                .problem, "the path \(directory) is too long for the sockets in it; name a shorter one with --state DIR")
+                .problem,
+                "the path \(directory) is too long for the sockets in it; name a shorter one with --state DIR")
         }
         try Self.makeFolder(directory)
         try Self.makeFolder("\(directory)/logs")
         lock = try Self.take("\(directory)/up.lock", of: directory)
     }
 
+    /// As given, or `up` in the state directory; always absolute.
+    static func directory(given: String?, _ environment: [String: String]) -> String {
+        guard let given else { return GatewaySettings.stateDirectory(environment) + "/up" }
+        guard !given.hasPrefix("/"), let here = getcwd(nil, 0) else { return given }
+        defer { free(here) }
+        return String(cString: here) + "/" + given
+    }
+
     var configFile: String { "\(directory)/weir.yaml" }
+    var portsFile: String { "\(directory)/ports" }
     var adminSocket: String { "\(directory)/admin.sock" }
     var redisDirectory: String { "\(directory)/redis" }
     func log(_ name: String) -> String { "\(directory)/logs/\(name).log" }
@@ -66,6 +76,18 @@ struct UpState {
     /// A file of ours, at most 64 KiB; `nil` if there is none.
     static func read(_ path: String) -> [UInt8]? { try? SecretFile.read(path) }
 
+    /// The last ten lines of a log, or what there is of them in its last 4 KiB.
+    static func end(of log: String) -> String {
+        let descriptor = open(log, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return "" }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 4 << 10)
+        if lseek(descriptor, -bytes.count, SEEK_END) < 0 { lseek(descriptor, 0, SEEK_SET) }
+        let count = Glibc.read(descriptor, &bytes, bytes.count)
+        let lines = String(decoding: bytes[..<max(0, count)], as: UTF8.self).split(separator: "\n").suffix(10)
+        return lines.map { "  " + OutputTable.printable(String($0)) }.joined(separator: "\n") + "\n  (\(log))"
+    }
+
     private static func makeFolder(_ path: String) throws(CommandFailure) {
         var made = ""
         for part in path.split(separator: "/", omittingEmptySubsequences: false) {
@@ -81,7 +103,8 @@ struct UpState {
             let holder = read(path).map { " (process \(String(decoding: $0, as: UTF8.self)))" } ?? ""
             close(descriptor)
             throw CommandFailure(
-                .problem, "another weir up\(holder) runs in \(directory); end it, or name another folder with --state DIR")
+                .problem,
+                "another weir up\(holder) runs in \(directory); end it, or name another folder with --state DIR")
         }
         ftruncate(descriptor, 0)
         let text = Array("\(getpid())\n".utf8)

@@ -51,6 +51,13 @@ def token(subject="ada", **changes):
     return jwt.encode({name: value for name, value in claims.items() if value is not None}, SECRET, "HS256")
 
 
+def free_port():
+    """A port that the kernel has just given out."""
+    with socket.socket() as peer:
+        peer.bind(("127.0.0.1", 0))
+        return peer.getsockname()[1]
+
+
 def merged(base, changes):
     """`base` with `changes` laid over it, sections merged and everything else replaced."""
     result = copy.deepcopy(base)
@@ -156,7 +163,7 @@ class Gateway:
 
     def access_lines(self):
         """The access log's whole lines, each parsed."""
-        return [json.loads(line) for line in self.log_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [json.loads(line) for line in self.log_text().split("\n")[:-1]]
 
     def access_line(self, request_id):
         """The line of one request, waited for."""
@@ -174,8 +181,14 @@ class Gateway:
     def admin_socket(self):
         return str(self.directory / "admin.sock")
 
-    def connect(self, timeout=PATIENCE):
-        return Connection(socket.create_connection(self.address, timeout=timeout))
+    def connect(self, timeout=PATIENCE, receive_buffer=None):
+        peer = socket.socket()
+        peer.settimeout(timeout)
+        if receive_buffer:
+            # Before the connection is made, or its window is larger.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        peer.connect(self.address)
+        return Connection(peer)
 
     def request(self, method, path, body=None, fields=(), key=KEY):
         """One request on a connection of its own."""
@@ -239,7 +252,7 @@ class Gateway:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(10)
-            raise AssertionError(f"the gateway did not end within {PATIENCE} s of SIGTERM: {self.events[-3:]}") from None
+            raise AssertionError(f"the gateway does not end within {PATIENCE} s: {self.events[-3:]}") from None
         assert status == 0, f"the gateway ended with {status}: {self.events[-3:]}"
         shutil.rmtree(self.directory, ignore_errors=True)
 

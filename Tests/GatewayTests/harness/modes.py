@@ -163,7 +163,7 @@ async def small(exchange):
 
 
 def streamed(gap=0.0, steps=None, before=None):
-    """A good stream; `gap` seconds between events, or one step of `steps` for each. `before` holds the first content."""
+    """A good stream: `gap` seconds between events, or a step of `steps` for each. `before` holds the first content."""
 
     async def mode(exchange):
         if not exchange.is_stream:
@@ -182,6 +182,22 @@ def streamed(gap=0.0, steps=None, before=None):
         if steps:
             await steps.wait()
         exchange.end_stream(len(pieces))
+
+    return mode
+
+
+def endless(size=16_000, flow=None):
+    """A stream as fast as the gateway takes it, which ends only with its connection. `flow` counts bytes written."""
+
+    async def mode(exchange):
+        exchange.stream_head()
+        document = json.dumps(exchange.chunk_document({"content": "x" * size})).encode()
+        while not exchange.connection.gone.is_set():
+            exchange.chunk(b"data: " + document + b"\n\n")
+            if flow is not None:
+                flow.append(len(document))
+            await exchange.connection.is_writable.wait()
+            await asyncio.sleep(0)
 
     return mode
 

@@ -171,6 +171,9 @@ class Connection(asyncio.Protocol):
         self.buffer = b""
         self.gone = asyncio.Event()
         self._arrived = asyncio.Event()
+        #: Set while the gateway takes what is written.
+        self.is_writable = asyncio.Event()
+        self.is_writable.set()
         self.transport = None
 
     def connection_made(self, transport):
@@ -184,7 +187,14 @@ class Connection(asyncio.Protocol):
         self.buffer += data
         self._arrived.set()
 
+    def pause_writing(self):
+        self.is_writable.clear()
+
+    def resume_writing(self):
+        self.is_writable.set()
+
     def connection_lost(self, problem):
+        self.is_writable.set()
         self.replica.connections.discard(self)
         self.gone.set()
         self._arrived.set()

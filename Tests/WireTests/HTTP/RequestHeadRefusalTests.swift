@@ -234,6 +234,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
         var reasons: Set<String> = []
         for violation in HTTPViolation.allCases {
             #expect(violation.status == statuses[violation] ?? 400)
+            #expect(violation.gatewayError.answer.status == violation.status)
             #expect(!violation.reason.hasSuffix(".") && violation.reason.count > 10)
             reasons.insert(violation.reason)
         }

@@ -1,0 +1,209 @@
+"""`weir up`: redis, three embedded replicas and a gateway, from one command."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness.gateway import clean_environment, weir_bin
+from harness.waiting import PATIENCE, eventually
+
+
+def children(pid):
+    """Process ids and command lines of a process' children, however they were started."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                stat = (folder / "stat").read_text()
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            state, parent = stat.rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found[int(folder.name)] = command
+    return found
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Up:
+    """A running `weir up`, whose lines are read as they come."""
+
+    def __init__(self, state, *arguments):
+        self.state = state
+        self.lines = []
+        self.process = subprocess.Popen(
+            [weir_bin(), "up", "--listen", "127.0.0.1:0", "--state", str(state), *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=clean_environment(), restore_signals=True, start_new_session=True)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def wait_for(self, pattern, since=0):
+        """The first line from `since` on that has the pattern."""
+        def find():
+            assert self.process.poll() is None, "\n".join(self.lines)
+            return next((line for line in self.lines[since:] if re.search(pattern, line)), None)
+        return eventually(find, f"a line like {pattern!r}; there are:\n" + "\n".join(self.lines))
+
+    def greeted(self):
+        self.wait_for("^Ctrl-C ends everything")
+        return self
+
+    def fact(self, name):
+        return re.search(rf"^  {name} +(\S+)$", "\n".join(self.lines), re.MULTILINE).group(1)
+
+    @property
+    def curl_line(self):
+        return next(line for line in self.lines if line.startswith("curl "))
+
+    def curl(self):
+        """What the printed line prints when it is pasted into a shell."""
+        return subprocess.run(["bash", "-c", self.curl_line], capture_output=True, text=True, timeout=PATIENCE).stdout
+
+    def weir(self, *arguments):
+        return subprocess.run(
+            [weir_bin(), *arguments, "--socket", str(self.state / "admin.sock"), "-o", "json"], capture_output=True,
+            text=True, timeout=PATIENCE, env=clean_environment())
+
+    def child(self, word):
+        return next(pid for pid, command in children(self.process.pid).items() if word in command)
+
+    def stop(self, number=signal.SIGINT):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self):
+        """Its exit status, once it has ended and everything it said is in `lines`."""
+        status = self.process.wait(PATIENCE)
+        self.reader.join(PATIENCE)
+        return status
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    """One that runs for all tests of this file that leave it running."""
+    started = Up(tmp_path_factory.mktemp("up"))
+    yield started.greeted()
+    started.stop()
+
+
+def test_the_printed_line_streams_an_answer(up):
+    assert f"Bearer {up.fact('API key')}" in up.curl_line and up.fact("URL") in up.curl_line
+    events = [line[6:] for line in up.curl().splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    text = "".join(json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events[:-1])
+    assert "weir" in text.lower()
+
+
+def test_three_replicas_serve_with_weights_five_three_and_one(up):
+    replicas = json.loads(up.weir("replicas", "list").stdout)["replicas"]
+    assert [replica["weight"] for replica in replicas] == [5, 3, 1]
+    assert all(replica["serving"] for replica in replicas)
+
+
+def test_only_its_owner_can_look_into_its_state(up):
+    for name in (".", "admin.sock", "redis/redis.sock", "weir.yaml", "ports"):
+        assert os.stat(up.state / name).st_mode & 0o077 == 0, name
+    assert up.fact("API key") not in (up.state / "weir.yaml").read_text()
+
+
+def test_nothing_of_it_is_reachable_from_other_machines_and_redis_has_no_port(up):
+    ports = set()
+    for pid in [*children(up.process.pid), up.process.pid]:
+        owned = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
+        for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in owned:
+                address, port = fields[1].split(":")
+                assert address == "0100007F"
+                ports.add(int(port, 16))
+    # The gateway, its metrics, three replicas.
+    assert len(ports) == 5 and 6379 not in ports
+
+
+@pytest.mark.parametrize(
+    "word, name", [("weir-replica", "replica-[123]"), (" serve ", "gateway"), ("redis-server", "redis")])
+def test_a_killed_process_comes_back(up, word, name):
+    seen = len(up.lines)
+    killed = up.child(word)
+    os.kill(killed, signal.SIGKILL)
+    up.wait_for(rf"{name} was ended by signal 9 .*starting it again", seen)
+    up.wait_for(rf"{name} is ready", seen)
+    assert up.child(word) != killed
+    eventually(lambda: "data: [DONE]" in up.curl(), "the same line, with the same key, streams again")
+
+
+def test_a_second_one_in_the_same_folder_is_refused(up):
+    other = Up(up.state)
+    assert other.ended() == 1
+    assert f"another weir up (process {up.process.pid}) runs in {up.state}" in "\n".join(other.lines)
+    assert "--state" in "\n".join(other.lines)
+
+
+def test_an_address_that_is_taken_is_named_with_the_option_that_changes_it(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        other = Up(tmp_path, "--listen", address)
+        assert other.ended() == 1
+    assert f"can't listen on {address}: it is taken" in other.lines[0] and "--listen" in other.lines[0]
+
+
+def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(tmp_path):
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"no model")
+    other = Up(tmp_path / "state", "--model", str(bad), "--replicas", "1")
+    assert other.ended() == 1
+    text = "\n".join(other.lines)
+    assert "replica-1 could not be started" in text and "replica-1.log" in text
+
+
+def test_the_next_start_goes_on_with_the_state_and_replaces_the_key(tmp_path):
+    first = Up(tmp_path).greeted()
+    processes = [first.process.pid, *children(first.process.pid)]
+    ports = (tmp_path / "ports").read_text()
+    kept = json.loads(first.weir("keys", "create", "--name", "kept").stdout)["key"]
+    assert first.stop() == 0
+    assert not [pid for pid in processes if is_running(pid)]
+
+    second = Up(tmp_path).greeted()
+    assert (tmp_path / "ports").read_text() == ports
+    assert "data: [DONE]" in second.curl()
+
+    def status(key):
+        line = second.curl_line.replace(second.fact("API key"), key)
+        line = line.replace("curl -N", "curl -s -o /dev/null -w '%{http_code}'", 1)
+        return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=PATIENCE).stdout
+
+    assert status(kept) == "200"
+    assert first.fact("API key") != second.fact("API key")
+    assert status(first.fact("API key")) == "401"
+    assert second.stop(signal.SIGTERM) == 0
+
+
+def test_nothing_stays_behind_when_it_is_killed(tmp_path):
+    started = Up(tmp_path, "--replicas", "1").greeted()
+    left = list(children(started.process.pid))
+    assert len(left) >= 3
+    started.process.kill()
+    started.process.wait(PATIENCE)
+    eventually(lambda: not [pid for pid in left if is_running(pid)], "all its children have ended")
