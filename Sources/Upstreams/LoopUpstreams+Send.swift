@@ -45,7 +45,10 @@ extension LoopUpstreams {
         let settings = replica.settings
         call.outgoing.removeAll()
         var edits = call.edits
-        if way == .prefill { edits.continuation = call.relay.text.withUnsafeBytes { Array($0) } }
+        if way == .prefill {
+            edits.continuation = call.relay.text.withUnsafeBytes { Array($0) }
+            if let most = call.request?.maxTokensInForce { edits.maxTokens = max(1, most - call.relay.deltas) }
+        }
         call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             guard let request = call.request else { return }

@@ -56,6 +56,8 @@ package final class StreamRelay: ReadinessHandler {
     private var identity = ByteWriter()
     private var identityRanges: (id: ByteRange, created: ByteRange, model: ByteRange) = (.empty, .empty, .empty)
     private var finish = FinishReason.none
+    /// A finish reason that no replica gave and that stands before the end.
+    var owedFinish: FinishReason? { didSet { finish = owedFinish ?? .none } }
     private var rewrite: ChatRewrite?
     /// Tokens that were sent before this continuation.
     private var tokensBefore = 0
@@ -76,7 +78,7 @@ package final class StreamRelay: ReadinessHandler {
         hasToolsOrReasoning = false
         rewrite = nil
         tokensBefore = 0
-        finish = .none
+        owedFinish = nil
     }
 
     /// The answer's text, escaped, without quotes.
@@ -247,7 +249,7 @@ package final class StreamRelay: ReadinessHandler {
         if chunk.isError { return fail(.inBandError) }
         if chunk.isAborted { return fail(.aborted) }
         lastEventAt = client.loop.now
-        if let usage = chunk.usage { note(usage, call) }
+        if let usage = chunk.usage { call.usage = total(usage) }
         if chunk.isUsageOnly {
             guard call.request?.includesUsage == true else { return true }
         }
@@ -306,12 +308,11 @@ package final class StreamRelay: ReadinessHandler {
         }
     }
 
-    private func note(_ usage: Usage, _ call: UpstreamCall) { call.usage = total(usage) }
-
     /// The usage of the whole answer: a continuation's prompt holds what was sent before, and its completion does not.
     private func total(_ usage: Usage) -> Usage {
         guard tokensBefore > 0 else { return usage }
-        return Usage(promptTokens: usage.promptTokens, completionTokens: usage.completionTokens + tokensBefore)
+        let prompt = max(0, usage.promptTokens - tokensBefore)
+        return Usage(promptTokens: prompt, completionTokens: usage.completionTokens + tokensBefore)
     }
 
     /// Whether every choice has a finish reason.
@@ -390,7 +391,7 @@ package final class StreamRelay: ReadinessHandler {
     /// Ends a complete stream whose end was held, or that a replica left without an end.
     ///
     /// - Parameter comment: a line for the client before `[DONE]`, such as that its session is degraded.
-    package func sendEnd(_ call: UpstreamCall, comment: StaticString? = nil, finish reason: FinishReason? = nil) {
+    package func sendEnd(_ call: UpstreamCall, comment: StaticString? = nil) {
         buffers.out.removeAll()
         let start = buffers.out.openChunk()
         if let comment {
@@ -398,7 +399,7 @@ package final class StreamRelay: ReadinessHandler {
             buffers.out.append(comment)
             buffers.out.append("\n\n")
         }
-        if let reason { streamWriter(call).append(finish: reason, into: &buffers.out) }
+        if let owedFinish { streamWriter(call).append(finish: owedFinish, into: &buffers.out) }
         appendEnd(call)
         sendOut(from: start, call, closes: true)
     }
@@ -445,7 +446,4 @@ package final class StreamRelay: ReadinessHandler {
         ChatStreamWriter.appendDone(into: &buffers.out)
         sendOut(from: start, call, closes: true)
     }
-
-    /// Whether the stream ended by `[DONE]` or the end of its body after the finish was passed on already.
-    package var isEndSent: Bool { end == .complete }
 }
