@@ -44,8 +44,16 @@ extension LoopUpstreams {
     private func write(_ call: UpstreamCall, for replica: Replica, way: Balancing.ResumeWay?) {
         let settings = replica.settings
         call.outgoing.removeAll()
-        if way == .prefill { call.edits.continuation = call.relay.text.withUnsafeBytes { Array($0) } }
-        defer { if way == .prefill { call.edits.continuation = nil } }
+        if way == .prefill {
+            call.edits.continuation = call.relay.text.withUnsafeBytes { Array($0) }
+            if let most = call.request?.maxTokensInForce { call.edits.maxTokens = max(1, most - call.relay.deltas) }
+        }
+        defer {
+            if way == .prefill {
+                call.edits.continuation = nil
+                call.edits.maxTokens = nil
+            }
+        }
         call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             guard let request = call.request else { return }

@@ -38,7 +38,7 @@ extension StreamRelay {
     /// Ends a complete stream whose end was held, or that a replica left without an end.
     ///
     /// - Parameter comment: a line for the client before `[DONE]`, such as that its session is degraded.
-    package func sendEnd(_ call: UpstreamCall, comment: StaticString? = nil, finish reason: FinishReason? = nil) {
+    package func sendEnd(_ call: UpstreamCall, comment: StaticString? = nil) {
         buffers.out.removeAll()
         let start = buffers.out.openChunk()
         if let comment {
@@ -46,7 +46,7 @@ extension StreamRelay {
             buffers.out.append(comment)
             buffers.out.append("\n\n")
         }
-        if let reason { streamWriter(call).append(finish: reason, into: &buffers.out) }
+        if let owedFinish { streamWriter(call).append(finish: owedFinish, into: &buffers.out) }
         appendEnd(call)
         sendOut(from: start, call, closes: true)
     }

@@ -56,6 +56,8 @@ package final class StreamRelay: ReadinessHandler {
     var identity = ByteWriter()
     var identityRanges: (id: ByteRange, created: ByteRange, model: ByteRange) = (.empty, .empty, .empty)
     var finish = FinishReason.none
+    /// A finish reason that no replica gave and that stands before the end.
+    var owedFinish: FinishReason? { didSet { finish = owedFinish ?? .none } }
     var rewrite: ChatRewrite?
     /// Tokens that were sent before this continuation.
     private var tokensBefore = 0
@@ -76,7 +78,7 @@ package final class StreamRelay: ReadinessHandler {
         hasToolsOrReasoning = false
         rewrite = nil
         tokensBefore = 0
-        finish = .none
+        owedFinish = nil
     }
 
     /// The answer's text, escaped, without quotes.
@@ -247,7 +249,7 @@ package final class StreamRelay: ReadinessHandler {
         if chunk.isError { return fail(.inBandError) }
         if chunk.isAborted { return fail(.aborted) }
         lastEventAt = client.loop.now
-        if let usage = chunk.usage { note(usage, call) }
+        if let usage = chunk.usage { call.usage = total(usage) }
         if chunk.isUsageOnly {
             guard call.request?.includesUsage == true else { return true }
         }
@@ -306,12 +308,11 @@ package final class StreamRelay: ReadinessHandler {
         }
     }
 
-    private func note(_ usage: Usage, _ call: UpstreamCall) { call.usage = total(usage) }
-
     /// The usage of the whole answer: a continuation's prompt holds what was sent before, and its completion does not.
     private func total(_ usage: Usage) -> Usage {
         guard tokensBefore > 0 else { return usage }
-        return Usage(promptTokens: usage.promptTokens, completionTokens: usage.completionTokens + tokensBefore)
+        let prompt = max(0, usage.promptTokens - tokensBefore)
+        return Usage(promptTokens: prompt, completionTokens: usage.completionTokens + tokensBefore)
     }
 
     /// Whether every choice has a finish reason.

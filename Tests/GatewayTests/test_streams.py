@@ -121,15 +121,21 @@ def test_an_interim_reply_and_trailers_and_chunk_extensions_of_a_replica_are_ski
 
 
 def test_bytes_behind_a_reply_never_become_the_next_one(gateway, replica):
+    forged = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"forged"},"finish_reason":"stop"}]}'
+    second = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(forged), forged)
+
     async def mode(exchange):
-        await modes.answer(exchange)
-        forged = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"forged"},"finish_reason":"stop"}]}'
-        exchange.reply(200, forged)
+        body = json.dumps(exchange.whole_document()).encode()
+        exchange.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b%b"
+            % (len(body), body, second))
 
     replica.mode = mode
     for _ in range(5):
+        # Whether such a reply is believed at all is the gateway's choice; the bytes behind it never are.
         reply = gateway.chat("Hello")
-        assert reply.status == 200 and reply.content == answer_text(HELLO)
+        assert "forged" not in reply.text
+        assert reply.status == 502 or reply.content == answer_text(HELLO)
 
 
 @pytest.mark.parametrize("size", [100_000, 1_500_000, 7_900_000])
@@ -182,6 +188,8 @@ def test_a_client_that_does_not_read_stops_its_replica_and_not_the_others(stage)
         exchange.stream_head()
         transport = exchange.connection.transport
         for _ in range(4000):
+            if transport.is_closing():
+                return
             exchange.event(event({"content": "x" * 10_000}))
             sent.append(1)
             while transport.get_write_buffer_size() > 100_000:
@@ -203,7 +211,7 @@ def test_a_client_that_does_not_read_stops_its_replica_and_not_the_others(stage)
     assert len(sent) < 3000, "nobody held the replica back: 30 MB went into some buffer"
     assert gateway.metrics()["weir_process_resident_memory_bytes"] < 200e6
     slow.close()
-    eventually(lambda: one.cancelled == 1, "the replica is told that nobody listens")
+    eventually(lambda: one.running == 0, "the replica is told that nobody listens")
 
 
 def test_a_storm_of_faults_leaves_nothing_behind(stage):

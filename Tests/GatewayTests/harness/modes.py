@@ -98,8 +98,11 @@ class Exchange:
             had = text_of(self.body["messages"][-1])
             whole = "".join(pieces)
             assert whole.startswith(had), f"{had!r} does not begin {whole!r}"
-            rest = whole[len(had):]
-            pieces = [rest] if rest else []
+            left = len(whole) - len(had)
+            while sum(len(piece) for piece in pieces[1:]) >= left and pieces:
+                del pieces[0]
+            if pieces:
+                pieces[0] = pieces[0][sum(len(piece) for piece in pieces) - left:]
         limit = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
         return pieces[:limit] if limit else pieces
 
