@@ -273,7 +273,8 @@ extension LoopUpstreams {
                 return .failed(.declaredDead, isStale: false)
             }
             let hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
-            guard await call.parking.park(until: min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline)) == .deadline else { continue }
+            let first = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline)
+            guard await call.parking.park(until: first) == .deadline else { continue }
             if loop.now >= call.deadline { return timedOut(.totalTimeout, connection) }
             // Events that came while the task slept have moved it.
             if loop.now >= stallEnd(of: call, timeouts, sentAt) {
@@ -287,7 +288,7 @@ extension LoopUpstreams {
         }
     }
 
-    /// When the stream counts as stalled, by whoever it waits for: a client that takes nothing is not the replica's fault.
+    /// When the stream counts as stalled, by whoever it waits for: a slow client is not the replica's fault.
     private func stallEnd(of call: UpstreamCall, _ timeouts: UpstreamTimeouts, _ sentAt: Moment) -> Moment {
         if call.client.hasUnsent { return call.client.tookBytesAt + call.client.settings.writeStall }
         return call.relay.hasContent ? call.relay.lastEventAt + timeouts.streamStall : sentAt + timeouts.firstContent
