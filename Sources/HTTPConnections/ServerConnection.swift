@@ -14,7 +14,7 @@ import Wire
 /// The stages see the current request through this class, and never the socket behind it.
 /// - Isolation: its loop; one task.
 /// - Owns: the socket, the bytes of the current request and unsent bytes of its reply, until ``close()``.
-package final class ServerConnection {
+public final class ServerConnection {
     /// A buffer up to this size stays with an idle connection; a larger one is given back.
     private static let keptBytes = 4_096
     /// Room that is made for a body before any of it has come.
@@ -148,7 +148,7 @@ package final class ServerConnection {
                 return 0
             }
             if case .bytes(let count) = result { bytesReceived += count }
-            // What is announced costs nothing until it comes: else a few heads without their bodies shut all others out.
+            // What is announced costs nothing until it comes: else a few heads without bodies would shut all others out.
             try reserve(upTo: input.count)
             try await handle(result)
         }
@@ -236,7 +236,7 @@ package final class ServerConnection {
     }
 
     /// The bytes of the current request; ranges of ``head`` are ranges of them.
-    package func withRequest<Result, Failure: Error>(
+    public func withRequest<Result, Failure: Error>(
         _ read: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try input.withBytes(nil, read)
@@ -246,7 +246,7 @@ package final class ServerConnection {
     package var bodyRange: Range<Int> { body }
 
     /// The body's bytes, for a write to a replica.
-    package func withBody<Result>(_ use: (UnsafeRawBufferPointer) -> Result) -> Result {
+    public func withBody<Result>(_ use: (UnsafeRawBufferPointer) -> Result) -> Result {
         input.withUnsafeBytes { use(UnsafeRawBufferPointer(rebasing: $0[body])) }
     }
 

@@ -56,7 +56,8 @@ TOO_MUCH = {
     "long chunk extensions": (
         head(CHUNKED) + chunks(BODY, extension=b";a=" + b"b" * 100), 400, "malformed_request"),
     "many short chunk extensions": (
-        head(CHUNKED) + chunks(*[BODY[n:n + 1] for n in range(len(BODY))], extension=b";abc"), 400, "malformed_request"),
+        head(CHUNKED) + chunks(*[BODY[n:n + 1] for n in range(len(BODY))], extension=b";abc"),
+        400, "malformed_request"),
     "long trailers": (
         head(CHUNKED) + chunks(BODY, trailer=b"x: " + b"a" * 300 + b"\r\n"), 431, "head_too_large"),
     "another expectation": (head(LENGTH, b"expect: 200-ok") + BODY, 417, "unsupported_expectation"),

@@ -45,7 +45,8 @@ def context(authority):
 
 def post(body=None, stream=False):
     body = body or chat_body("Hello", stream=stream)
-    return b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b" % (
+    line = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+    return line + b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b" % (
         KEY.encode(), len(body), body)
 
 
