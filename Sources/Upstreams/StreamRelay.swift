@@ -128,8 +128,7 @@ package final class StreamRelay: ReadinessHandler {
         if client.isClientGone { return finish(.clientGone) }
         if client.hasUnsent {
             guard client.sendUnsent() else { return }
-            // The replica was not looked at meanwhile: its silence counts from here.
-            lastEventAt = client.loop.now
+            lastEventAt = client.loop.now  // The replica was not looked at meanwhile: its silence counts from here.
         }
         for _ in 0..<Self.readsPerTurn {
             let read: ClientConnection.BodyRead

@@ -52,12 +52,12 @@ def test_a_reader_that_takes_nothing_holds_the_replica_and_goes_on_when_it_reads
 def test_a_large_upload_arrives_whole_and_one_over_the_limit_is_refused_unsent(stage):
     replica = stage.replica()
     gateway = stage.gateway(
-        [replica], http={"bodyBytes": "64MiB"}, pool={"probe": {"interval": "1m", "timeout": "30s"}})
-    text = "x" * (60 * MIB)
+        [replica], http={"bodyBytes": "32MiB"}, pool={"probe": {"interval": "1m", "timeout": "30s"}})
+    text = "x" * (24 * MIB)
     reply = gateway.chat(text)
     assert reply.status == 200
     assert len(replica.last.messages[0]["content"]) == len(text)
-    too_long = chat_body("x" * (65 * MIB))
+    too_long = chat_body("x" * (33 * MIB))
     with gateway.connect() as connection:
         connection.send_request("POST", "/v1/chat/completions", None, [("content-length", str(len(too_long)))], KEY)
         assert connection.read_reply().status == 413

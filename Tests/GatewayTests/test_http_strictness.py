@@ -327,16 +327,24 @@ def test_another_replica_answers_instead(pair, what):
 
 
 def test_a_stream_that_is_framed_wrongly_is_broken_off_where_it_was_right(gateway, replica):
+    steps = replica.steps()
+
     async def bad_chunk(exchange):
         exchange.stream_head()
-        for piece in exchange.pieces[:3]:
-            exchange.event(exchange.chunk_document({"content": piece}))
+        exchange.event(exchange.chunk_document({"content": "Yes"}))
+        await steps.wait()
         exchange.write(b"zz\r\ndata: {}\n\n\r\n")
 
     replica.next(bad_chunk)
-    reply = gateway.chat("Hello", stream=True)
-    assert "[DONE]" not in reply.events
-    assert json.loads(reply.events[-1])["error"]["code"].startswith("upstream_")
+    with gateway.connect() as connection:
+        connection.send(post(body=STREAM))
+        assert connection.read_head()[0] == 200
+        events = connection.events()
+        assert json.loads(next(events))["choices"][0]["delta"]["content"] == "Yes"
+        steps.allow()
+        last = json.loads(next(events))
+        assert last["error"]["code"].startswith("upstream_")
+        assert list(events) == [] and connection.is_closed_by_peer()
 
 
 def test_replies_in_unusual_but_legal_forms_are_read(gateway, replica):
