@@ -75,8 +75,8 @@ let package = Package(
         part(
             "Pipeline",
             [
-                "Upstreams", "Stores", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing",
-                "Limiting", "GatewayCore",
+                "Upstreams", "Stores", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Limiting",
+                "GatewayCore",
             ]),
         part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore", deque]),
         part("Stores", ["RedisClient", "Reactor", "Wire", "GatewayCore"]),

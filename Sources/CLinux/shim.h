@@ -1,5 +1,6 @@
 // What Linux has and Swift's Glibc module leaves out: epoll, eventfd, accept4 and the CPU mask, with constants as typed values.
 #pragma once
+#include <malloc.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <sys/epoll.h>
@@ -25,6 +26,7 @@ static inline int weir_epoll_remove(int epoll, int descriptor) {
     return epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, NULL);
 }
 static inline uint64_t weir_epoll_data(const struct epoll_event *event) { return event->data.u64; }
+static inline void weir_return_free_memory(void) { malloc_trim(0); }
 static inline int weir_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
 
 // glibc hides these behind _GNU_SOURCE, which must not be set here: it changes headers that Glibc's module has too.

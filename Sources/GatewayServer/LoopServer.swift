@@ -28,6 +28,9 @@ final class LoopServer {
     private let index: Int
     private let connectionsMax: Int
     var tls: TLSContext?
+    /// The most connections since memory was last given back to the kernel, and when that will be looked at again.
+    private var peak = 0
+    private let trimTimer: LoopTimer
 
     init(
         loop: EventLoop, index: Int, services: LoopServices, loads: [LoopLoad], workers: [Worker], connectionsMax: Int,
@@ -41,6 +44,8 @@ final class LoopServer {
         self.connectionsMax = connectionsMax
         self.tls = tls
         path = RequestPath(services)
+        trimTimer = LoopTimer(on: loop)
+        trimTimer.onFire { [unowned self] in returnMemory() }
     }
 
     /// The one on `loop`: its resident, or the control plane's on the first loop.
@@ -67,6 +72,7 @@ final class LoopServer {
     func closeAll() {
         for connection in connections.values { connection.abort() }
         services.upstreams.closeIdle()
+        trimTimer.cancel()
     }
 
     var isIdle: Bool { connections.isEmpty }
@@ -102,10 +108,23 @@ final class LoopServer {
         }
         let connection = ServerConnection(stream, settings: services.connectionSettings, memory: services.shared.memory)
         connections[ObjectIdentifier(connection)] = connection
+        peak = max(peak, connections.count)
         loop.spawn { [self] in
             await path.serve(connection)
             connections[ObjectIdentifier(connection)] = nil
             loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
+            if hasFallenFromPeak { trimTimer.set(loop.now + .milliseconds(200)) }
         }
+    }
+
+    // MARK: Memory
+
+    /// Most of the peak's connections are gone: what they used would stay with the allocator, and so with the process.
+    private var hasFallenFromPeak: Bool { peak >= 64 && connections.count <= peak / 4 }
+
+    private func returnMemory() {
+        guard hasFallenFromPeak else { return }
+        peak = connections.count
+        EventLoop.returnFreeMemory()
     }
 }

@@ -7,7 +7,7 @@ import Wire
 ///
 /// - Isolation: its loop. While idle in a pool it watches its socket itself; in use, whoever uses it does.
 /// - Owns: the socket and bytes that were received and not read yet, until ``close()``.
-package final class ClientConnection: ReadinessHandler {
+public final class ClientConnection: ReadinessHandler {
     package let stream: Stream
     /// Requests that were answered on it before the current one: above 0, it may turn out to be stale.
     package private(set) var repliesBefore = 0
@@ -81,7 +81,7 @@ package final class ClientConnection: ReadinessHandler {
     }
 
     /// The bytes received so far; the head's ranges are ranges of them until the body is read.
-    package func withReply<Result, Failure: Error>(
+    public func withReply<Result, Failure: Error>(
         _ read: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try input.withBytes(nil, read)
@@ -113,6 +113,9 @@ package final class ClientConnection: ReadinessHandler {
                 try input.withBytes(consumed..<input.count) { bytes throws(HTTPViolation) in
                     try take(bytes, into: &writer)
                 }
+                // The head was read; an open stream need not keep its bytes.
+                input.release()
+                consumed = 0
                 return isBodyOver ? .ended : .bytes
             }
         }
@@ -165,7 +168,7 @@ package final class ClientConnection: ReadinessHandler {
     }
 
     /// What ``body`` holds.
-    package func withBody<Result, Failure: Error>(
+    public func withBody<Result, Failure: Error>(
         _ read: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try body.withBytes(nil, read)

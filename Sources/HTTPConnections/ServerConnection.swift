@@ -14,7 +14,7 @@ import Wire
 /// The stages see the current request through this class, and never the socket behind it.
 /// - Isolation: its loop; one task.
 /// - Owns: the socket, the bytes of the current request and unsent bytes of its reply, until ``close()``.
-package final class ServerConnection {
+public final class ServerConnection {
     /// A buffer up to this size stays with an idle connection; a larger one is given back.
     private static let keptBytes = 4_096
     /// Bytes of an unread body that are read and thrown away, so that the client can read the answer.
@@ -234,7 +234,7 @@ package final class ServerConnection {
     }
 
     /// The bytes of the current request; ranges of ``head`` are ranges of them.
-    package func withRequest<Result, Failure: Error>(
+    public func withRequest<Result, Failure: Error>(
         _ read: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try input.withBytes(nil, read)
@@ -244,7 +244,7 @@ package final class ServerConnection {
     package var bodyRange: Range<Int> { body }
 
     /// The body's bytes, for a write to a replica.
-    package func withBody<Result>(_ use: (UnsafeRawBufferPointer) -> Result) -> Result {
+    public func withBody<Result>(_ use: (UnsafeRawBufferPointer) -> Result) -> Result {
         input.withUnsafeBytes { use(UnsafeRawBufferPointer(rebasing: $0[body])) }
     }
 

@@ -38,16 +38,15 @@ struct ReadBodyStage {
     }
 
     private func checkType(_ connection: ServerConnection) throws(GatewayError) {
-        let head = connection.head
-        if let encoding = head.first(.contentEncoding),
+        if let encoding = connection.head.first(.contentEncoding),
             !connection.withRequest({ $0.extracting(encoding).equalsIgnoringCase("identity") })
         {
             throw .unsupportedMediaType(message: "A request body must not have a Content-Encoding.")
         }
-        guard head.framing != .none else {
+        guard connection.head.framing != .none else {
             throw .invalidRequest(message: "The request has no body; a JSON object is expected.", param: nil)
         }
-        guard let type = head.first(.contentType) else { return }
+        guard let type = connection.head.first(.contentType) else { return }
         let isJSON = connection.withRequest { bytes -> Bool in
             let text = bytes.extracting(type)
             var end = 0

@@ -20,12 +20,12 @@ struct ReceiveStage {
     }
 
     func run(_ exchange: Exchange) throws(GatewayError) -> Received {
-        let head = exchange.connection.head
-        if head.method == .options { return .local(.preflight) }
+        let connection = exchange.connection
+        if connection.head.method == .options { return .local(.preflight) }
         switch exchange.endpoint {
         case .unknown:
-            throw .notFound(path: exchange.connection.withRequest { $0.extracting(head.path).text })
-        case let endpoint where !endpoint.allows(head.method):
+            throw .notFound(path: connection.withRequest { $0.extracting(connection.head.path).text })
+        case let endpoint where !endpoint.allows(connection.head.method):
             throw .methodNotAllowed(allowed: endpoint.allowedMethods)
         case .alive: return .local(.alive)
         case .ready:

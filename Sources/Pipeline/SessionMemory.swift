@@ -5,8 +5,8 @@ import Stores
 import Upstreams
 import Wire
 
-/// A session that this request is a turn of.
-struct OpenSession {
+/// A session that this request is a turn of. A class for the sake of requests without one: their tasks hold a pointer.
+final class OpenSession {
     let id: String
     /// What the replica gets instead of the client's messages.
     let edit: BodyEdits.Messages
@@ -15,6 +15,14 @@ struct OpenSession {
     let turn: OpenedSession
     /// The client's messages, for the history.
     let messages: MessageRun
+
+    init(id: String, edit: BodyEdits.Messages, startedAnew: Bool, turn: OpenedSession, messages: MessageRun) {
+        self.id = id
+        self.edit = edit
+        self.startedAnew = startedAnew
+        self.turn = turn
+        self.messages = messages
+    }
 }
 
 /// What the request path knows of session history: from requests to the store's turns and back.

@@ -13,78 +13,98 @@ extension LoopUpstreams {
     /// - Throws: what the machine gave up with; `.clientGone` as soon as the client leaves, which cancels the replica.
     package func forward(_ call: UpstreamCall) async throws(GatewayError) -> ForwardResult {
         guard let pool = call.pool, let route = route(of: pool) else { throw .internalError }
-        var attempt = Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline)
+        let journey = Journey(Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline))
         route.budget.requestStarted(loop.now)
-        var action = attempt.start(now: loop.now)
-        var kept: ForwardResult?
+        var action = journey.attempt.start(now: loop.now)
         while true {
+            // One place where a send is awaited: each would have its own room in the frame of an open stream.
+            let picked: Picked
+            var isResume = false
+            var onNewConnection = false
             switch action {
             case .pick(let exclusions):
-                let picked = await pick(exclusions, for: call, in: route)
-                action = try await begin(picked, &attempt, call, route, isResume: false, &kept)
+                picked = await pick(exclusions, for: call, in: route, resuming: nil)
             case .resume(let exclusions):
-                let machine = attempt
-                let picked = await pick(exclusions, for: call, in: route) { [self] replica in
-                    bestWay(machine.ways(on: replica.settings.kind.abilities)) != nil
-                }
-                action = try await begin(picked, &attempt, call, route, isResume: true, &kept)
+                picked = await pick(exclusions, for: call, in: route, resuming: journey)
+                isResume = true
             case .again(let index):
                 let replica = pool.replicas[index]
                 // Its place was given back when the connection turned out stale; without a free one, pick anew.
-                let picked = replica.take(now: loop.now) ? Picked.replica(replica) : .noneLeft(coolAt: nil)
-                action = try await begin(
-                    picked, &attempt, call, route, isResume: attempt.hasContent, &kept, onNewConnection: true)
+                picked = replica.take(now: loop.now) ? Picked.replica(replica) : .noneLeft(coolAt: nil)
+                isResume = journey.attempt.hasContent
+                onNewConnection = true
             case .wait(let until):
                 try await wait(until: until, call)
-                action = attempt.handle(.waited, now: loop.now) { route.budget.spend(loop.now) }
+                action = journey.attempt.handle(.waited, now: loop.now) { route.budget.spend(loop.now) }
+                continue
             case .passOn:
-                guard let kept else { throw .upstreamFailed(.serverError) }
+                guard let kept = journey.kept else { throw .upstreamFailed(.serverError) }
                 return kept
             case .finishLength:
                 if !call.holdsEnd { call.relay.sendEnd(call, finish: .length) }
                 return .streamed
             case .fail(let error): throw error
             case .done, .proceed:
-                guard let kept else { throw .internalError }
+                guard let kept = journey.kept else { throw .internalError }
                 return kept
+            }
+            switch try begin(picked, journey, call, route, isResume: isResume, onNewConnection) {
+            case .decided(let next): action = next
+            case .send(let replica, let way):
+                let outcome = await send(call, to: replica, in: route, way: way, onNewConnection: onNewConnection)
+                end(call, at: replica, in: pool)
+                action = try judge(outcome, of: replica, journey, call, route)
             }
         }
     }
 
+    /// The machine of one request and the reply that it holds: an object, so that a suspended task holds a pointer.
+    final class Journey {
+        var attempt: Attempt
+        var kept: ForwardResult?
+
+        init(_ attempt: Attempt) { self.attempt = attempt }
+    }
+
+    private enum Beginning {
+        case send(Replica, Balancing.ResumeWay?)
+        case decided(Attempt.Action)
+    }
+
+    /// Tells the machine what was picked. Kept out of line, and so out of the suspended task's frame.
+    @inline(never)
     private func begin(
-        _ picked: Picked, _ attempt: inout Attempt, _ call: UpstreamCall, _ route: Route, isResume: Bool,
-        _ kept: inout ForwardResult?, onNewConnection: Bool = false
-    ) async throws(GatewayError) -> Attempt.Action {
+        _ picked: Picked, _ journey: Journey, _ call: UpstreamCall, _ route: Route, isResume: Bool,
+        _ onNewConnection: Bool
+    ) throws(GatewayError) -> Beginning {
         let replica: Replica
         switch picked {
         case .failed(let error): throw error
         case .noneLeft(let coolAt):
-            return attempt.handle(.noneLeft(coolAt: coolAt), now: loop.now) { false }
+            return .decided(journey.attempt.handle(.noneLeft(coolAt: coolAt), now: loop.now) { false })
         case .replica(let found): replica = found
         }
         var way: Balancing.ResumeWay?
         if isResume {
-            way = bestWay(attempt.ways(on: replica.settings.kind.abilities))
+            way = bestWay(on: replica, journey)
             guard let way else {
                 replica.release()
-                return attempt.handle(.noneLeft(coolAt: nil), now: loop.now) { false }
+                return .decided(journey.attempt.handle(.noneLeft(coolAt: nil), now: loop.now) { false })
             }
-            _ = attempt.handle(.resumed(replica: replica.index, way: way), now: loop.now) { false }
+            _ = journey.attempt.handle(.resumed(replica: replica.index, way: way), now: loop.now) { false }
             call.resumes += 1
         } else {
-            _ = attempt.handle(.sent(replica: replica.index), now: loop.now) { false }
+            _ = journey.attempt.handle(.sent(replica: replica.index), now: loop.now) { false }
         }
-        call.sends = attempt.sends
-        if attempt.sends > 1, !onNewConnection { metrics.retried(pool: route.pool.index) }
+        call.sends = journey.attempt.sends
+        if call.sends > 1, !onNewConnection { metrics.retried(pool: route.pool.index) }
         begin(call, at: replica)
-        let outcome = await send(call, to: replica, in: route, way: way, onNewConnection: onNewConnection)
-        end(call, at: replica, in: route.pool)
-        return try judge(outcome, of: replica, &attempt, call, route, &kept)
+        return .send(replica, way)
     }
 
-    /// Of the ways that are there, the best one that the shell can go.
-    private func bestWay(_ ways: ResumeWays) -> Balancing.ResumeWay? {
-        ways.contains(.prefill) ? .prefill : nil
+    /// Of the ways in which the replica could continue the stream, the best one that the shell can go.
+    func bestWay(on replica: Replica, _ journey: Journey) -> Balancing.ResumeWay? {
+        journey.attempt.ways(on: replica.settings.kind.abilities).contains(.prefill) ? .prefill : nil
     }
 
     /// What one send came to.
@@ -97,22 +117,22 @@ extension LoopUpstreams {
     }
 
     /// Tells the machine, health, breaker and metrics how a send ended.
+    @inline(never)
     private func judge(
-        _ outcome: SendOutcome, of replica: Replica, _ attempt: inout Attempt, _ call: UpstreamCall, _ route: Route,
-        _ kept: inout ForwardResult?
+        _ outcome: SendOutcome, of replica: Replica, _ journey: Journey, _ call: UpstreamCall, _ route: Route
     ) throws(GatewayError) -> Attempt.Action {
         let now = loop.now
-        if call.relay.hasContent { _ = attempt.handle(.content, now: now) { false } }
+        if call.relay.hasContent { _ = journey.attempt.handle(.content, now: now) { false } }
         switch outcome {
         case .clientGone:
             metrics.attempted(.clientGone, replica: replica.metricsIndex)
             throw .clientGone
         case .whole(let reply):
-            kept = .whole(reply)
-            return succeed(replica, &attempt)
+            journey.kept = .whole(reply)
+            return succeed(replica, journey)
         case .streamed:
-            kept = .streamed
-            return succeed(replica, &attempt)
+            journey.kept = .streamed
+            return succeed(replica, journey)
         case .status(let status, let body, let retryAfter):
             let isBusy = status == 429 || status == 503
             metrics.attempted(
@@ -121,24 +141,24 @@ extension LoopUpstreams {
             if isBusy, let until = CoolDown.end(retryAfter: retryAfter, now: now) { replica.coolDown(until: until) }
             if status >= 500, !isBusy { replica.answerFailed(.serverError, now: now) }
             if [401, 403, 404].contains(status) { replica.answerFailed(.refusedUs, now: now) }
-            kept = .refused(status: status, body: body, retryAfter: retryAfter)
-            return attempt.handle(.status(status, retryAfter: retryAfter), now: now) { route.budget.spend(now) }
+            journey.kept = .refused(status: status, body: body, retryAfter: retryAfter)
+            return journey.attempt.handle(.status(status, retryAfter: retryAfter), now: now) { route.budget.spend(now) }
         case .failed(let failure, let isStale):
             if !isStale {
                 metrics.attempted(.failed(failure), replica: replica.metricsIndex)
                 replica.answerFailed(failure, now: now)
                 if let reason = failure.healthReason { onTrafficFailure(replica, reason) }
             }
-            attempt.sent = sentSoFar(call)
+            journey.attempt.sent = sentSoFar(call)
             let event = Attempt.Failure(failure, isStaleConnection: isStale, isReplicaDown: !replica.isServing)
-            return attempt.handle(.failed(event), now: now) { route.budget.spend(now) }
+            return journey.attempt.handle(.failed(event), now: now) { route.budget.spend(now) }
         }
     }
 
-    private func succeed(_ replica: Replica, _ attempt: inout Attempt) -> Attempt.Action {
+    private func succeed(_ replica: Replica, _ journey: Journey) -> Attempt.Action {
         metrics.attempted(.ok, replica: replica.metricsIndex)
         replica.answerSucceeded()
-        return attempt.handle(.complete, now: loop.now) { false }
+        return journey.attempt.handle(.complete, now: loop.now) { false }
     }
 
     private func sentSoFar(_ call: UpstreamCall) -> SentSoFar {

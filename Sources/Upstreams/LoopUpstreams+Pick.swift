@@ -14,39 +14,44 @@ extension LoopUpstreams {
 
     /// A replica with a place for the call, taken; waits in the pool's queue while all are full.
     ///
-    /// - Parameter isSuitable: whether a replica can do what is asked; for a resume, whether it offers a way.
+    /// - Parameter journey: the request's, if its stream is to be resumed: only replicas that offer a way will do.
     func pick(
-        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route,
-        isSuitable: (Replica) -> Bool = { _ in true }
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, resuming journey: Journey?
     ) async -> Picked {
         // Whoever waits already goes first.
         if route.pool.queue.length == 0 {
-            switch pickNow(exclusions, in: route, isSuitable) {
+            switch pickNow(exclusions, in: route, journey) {
             case .replica(let replica): return .replica(replica)
             case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
             case .full: break
             }
         }
-        return await pickFromQueue(exclusions, for: call, in: route, isSuitable)
+        return await pickFromQueue(exclusions, for: call, in: route, journey)
+    }
+
+    private func isSuitable(_ replica: Replica, _ journey: Journey?) -> Bool {
+        guard let journey else { return true }
+        return bestWay(on: replica, journey) != nil
     }
 
     private enum PickedNow { case replica(Replica), full, noneLeft(coolAt: Moment?) }
 
+    @inline(never)
     private func pickNow(
-        _ exclusions: Attempt.Exclusions, in route: Route, _ isSuitable: (Replica) -> Bool
+        _ exclusions: Attempt.Exclusions, in route: Route, _ journey: Journey?
     ) -> PickedNow {
         let replicas = route.pool.replicas
         let now = loop.now
         // Another loop may take the last place between looking and taking: then look again, a few times.
         for _ in 0..<4 {
             let pick = route.picker.pick(inFlight: { replicas[$0].inFlight }) { index in
-                exclusions.allows(index) && isSuitable(replicas[index])
+                exclusions.allows(index) && isSuitable(replicas[index], journey)
                     ? replicas[index].availability(now: now) : .unavailable
             }
             switch pick {
             case .replica(let index): if replicas[index].take(now: now) { return .replica(replicas[index]) }
             case .full: return .full
-            case .none: return pickAtLast(exclusions, in: route, isSuitable)
+            case .none: return pickAtLast(exclusions, in: route, journey)
             }
         }
         return .full
@@ -54,13 +59,13 @@ extension LoopUpstreams {
 
     /// Nobody is as good as one would wish: the rest of the order of preference, panic included.
     private func pickAtLast(
-        _ exclusions: Attempt.Exclusions, in route: Route, _ isSuitable: (Replica) -> Bool
+        _ exclusions: Attempt.Exclusions, in route: Route, _ journey: Journey?
     ) -> PickedNow {
         let replicas = route.pool.replicas
         let now = loop.now
         let choice = route.picker.choose(
             excluding: exclusions, now: now, inFlight: { replicas[$0].inFlight },
-            isSuitable: { isSuitable(replicas[$0]) }, candidate: { replicas[$0].candidate(now: now) })
+            isSuitable: { isSuitable(replicas[$0], journey) }, candidate: { replicas[$0].candidate(now: now) })
         switch choice {
         case .replica(let index): return replicas[index].take(now: now) ? .replica(replicas[index]) : .full
         case .full: return .full
@@ -69,7 +74,7 @@ extension LoopUpstreams {
     }
 
     private func pickFromQueue(
-        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, _ isSuitable: (Replica) -> Bool
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, _ journey: Journey?
     ) async -> Picked {
         let pool = route.pool
         let timeout = pool.settings.queueTimeout
@@ -86,7 +91,7 @@ extension LoopUpstreams {
         let deadline = min(entered + timeout, call.deadline)
         while true {
             if pool.queue.isFirst(waiter) {
-                switch pickNow(exclusions, in: route, isSuitable) {
+                switch pickNow(exclusions, in: route, journey) {
                 case .replica(let replica): return .replica(replica)
                 case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
                 case .full: break

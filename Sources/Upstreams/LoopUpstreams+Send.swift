@@ -44,13 +44,13 @@ extension LoopUpstreams {
     private func write(_ call: UpstreamCall, for replica: Replica, way: Balancing.ResumeWay?) {
         let settings = replica.settings
         call.outgoing.removeAll()
-        var edits = call.edits
-        if way == .prefill { edits.continuation = call.relay.text.withUnsafeBytes { Array($0) } }
+        if way == .prefill { call.edits.continuation = call.relay.text.withUnsafeBytes { Array($0) } }
+        defer { if way == .prefill { call.edits.continuation = nil } }
         call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             guard let request = call.request else { return }
             var added = ByteWriter()
-            let spliced = edits.splice(body, of: request, added: &added)
+            let spliced = call.edits.splice(body, of: request, added: &added)
             call.outgoing.reserve(512 + call.forwardedFields.count + min(spliced.length, Self.copiedBodyBytesMax))
             call.outgoing.append("POST ")
             call.outgoing.append(settings.pathPrefix)
@@ -125,7 +125,7 @@ extension LoopUpstreams {
         }
         if call.sentAt == .zero { call.sentAt = loop.now }
         switch await writeOut(call, on: connection) {
-        case .whole: break
+        case .whole: call.outgoing.release()  // A resume writes another one.
         case .early: connection.isSpoiled = true
         case .broken:
             if call.isReplicaDead { return broken(.declaredDead) }
@@ -166,19 +166,18 @@ extension LoopUpstreams {
         _ call: UpstreamCall, on connection: ClientConnection, with replica: Replica, in pool: Pool, sentAt: Moment,
         _ isContinuation: Bool
     ) async -> SendOutcome {
-        let head = connection.head
-        guard head.status == 200 else {
-            let retryAfter = connection.withReply { Self.retryAfter(head, $0) }
+        guard connection.head.status == 200 else {
+            let retryAfter = connection.withReply { Self.retryAfter(connection.head, $0) }
             _ = await gather(call, on: connection, in: pool, max: Self.errorBytesMax, deadline: sentAt + .seconds(10))
             let body = connection.body.withUnsafeBytes { Array($0) }
-            return .status(head.status, body: body, retryAfter: retryAfter)
+            return .status(connection.head.status, body: body, retryAfter: retryAfter)
         }
-        let type = connection.withReply { Self.contentType(head, $0) }
+        let type = connection.withReply { Self.contentType(connection.head, $0) }
         func refuse(_ failure: UpstreamFailure) -> SendOutcome {
             connection.close()
             return .failed(failure, isStale: false)
         }
-        if let encoding = head.first(.contentEncoding),
+        if let encoding = connection.head.first(.contentEncoding),
             !connection.withReply({ $0.extracting(encoding).equalsIgnoringCase("identity") })
         {
             return refuse(.encodedReply)

@@ -115,10 +115,10 @@ package enum ForwardResult {
 }
 
 /// A reply that was read whole.
-package struct WholeReply {
+public struct WholeReply {
     let connection: ClientConnection
     let replica: Replica
 
     /// The body's bytes.
-    package func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result { connection.withBody(read) }
+    public func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result { connection.withBody(read) }
 }

@@ -1,49 +1,47 @@
+import Glibc
+
 /// Where a piece of text lies in the buffer that it was parsed from: eight bytes, valid as long as the buffer is.
 ///
 /// Parsers return these instead of copies; 2 GiB is more than any buffer may hold.
-package struct ByteRange: Equatable, Hashable, Sendable {
-    package var start: Int32
-    package var count: Int32
+public struct ByteRange: Equatable, Hashable, Sendable {
+    public var start: Int32
+    public var count: Int32
 
-    package init(start: Int, count: Int) {
+    public init(start: Int, count: Int) {
         self.start = Int32(truncatingIfNeeded: start)
         self.count = Int32(truncatingIfNeeded: count)
     }
-    package init(_ range: Range<Int>) { self.init(start: range.lowerBound, count: range.count) }
+    public init(_ range: Range<Int>) { self.init(start: range.lowerBound, count: range.count) }
 
-    package static var empty: ByteRange { ByteRange(start: 0, count: 0) }
-    package var isEmpty: Bool { count == 0 }
-    package var end: Int { Int(start) + Int(count) }
-    package var range: Range<Int> { Int(start)..<end }
+    public static var empty: ByteRange { ByteRange(start: 0, count: 0) }
+    public var isEmpty: Bool { count == 0 }
+    public var end: Int { Int(start) + Int(count) }
+    public var range: Range<Int> { Int(start)..<end }
     /// The same bytes in a buffer that has `offset` more of them in front.
-    package func moved(by offset: Int) -> ByteRange { ByteRange(start: Int(start) + offset, count: Int(count)) }
+    public func moved(by offset: Int) -> ByteRange { ByteRange(start: Int(start) + offset, count: Int(count)) }
 }
 
 extension Span where Element == UInt8 {
     /// The bytes of `range`. - Precondition: the range was parsed from this buffer.
     @_lifetime(copy self)
-    package func extracting(_ range: ByteRange) -> Span<UInt8> { extracting(range.range) }
+    public func extracting(_ range: ByteRange) -> Span<UInt8> { extracting(range.range) }
 
     /// A string of these bytes; invalid UTF-8 is repaired. Allocates: not for the hot path.
-    package var text: String {
+    public var text: String {
         withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
     }
 
     /// Whether these are exactly the bytes of `text`.
-    package func equals(_ text: StaticString) -> Bool {
+    public func equals(_ text: StaticString) -> Bool {
         guard count == text.utf8CodeUnitCount else { return false }
         return withUnsafeBufferPointer { bytes in
-            var index = 0
-            while index < count {
-                if bytes[index] != text.utf8Start[index] { return false }
-                index += 1
-            }
-            return true
+            // Both have `count` bytes.
+            bytes.baseAddress.map { memcmp($0, text.utf8Start, bytes.count) == 0 } ?? true
         }
     }
 
     /// Whether these are the bytes of `text`, which is in lower case, when ASCII letters' case is ignored.
-    package func equalsIgnoringCase(_ lowercased: StaticString) -> Bool {
+    public func equalsIgnoringCase(_ lowercased: StaticString) -> Bool {
         guard count == lowercased.utf8CodeUnitCount else { return false }
         return withUnsafeBufferPointer { bytes in
             var index = 0

@@ -3,25 +3,27 @@ import Glibc
 /// Growing bytes that are written front to back and then sent: heads, event frames, log lines, JSON.
 ///
 /// A unique owner (`~Copyable`), so an append is a bounds check and a copy, without reference counting.
+/// `public`, as a few other hot leaves are, for one reason: the compiler inlines and specialises across modules what is
+/// public and not what is `package` (docs/decisions/003-cross-module-optimisation.md).
 /// - Cost: amortised O(bytes); ``removeAll()`` keeps the memory, ``release()`` gives it back.
 /// - Owns: one block of memory, freed at the end.
-package struct ByteWriter: ~Copyable {
+public struct ByteWriter: ~Copyable {
     private var base: UnsafeMutablePointer<UInt8>?
     private var capacity = 0
-    package private(set) var count = 0
+    public private(set) var count = 0
 
     /// Allocates nothing until the first append, unless `capacity` says how much is coming.
-    package init(capacity: Int = 0) {
+    public init(capacity: Int = 0) {
         base = nil
         if capacity > 0 { grow(to: capacity) }
     }
 
     deinit { free(base) }
 
-    package var isEmpty: Bool { count == 0 }
+    public var isEmpty: Bool { count == 0 }
 
     /// What was written so far.
-    package var bytes: Span<UInt8> {
+    public var bytes: Span<UInt8> {
         @_lifetime(borrow self) borrowing get {
             let span = Span(_unsafeStart: UnsafePointer(base) ?? Self.nothing, count: count)
             return _overrideLifetime(span, borrowing: self)
@@ -30,24 +32,24 @@ package struct ByteWriter: ~Copyable {
 
     /// Lends what was written so far, or `range` of it, to `use`. For writers that are stored in classes, where a span
     /// can't outlive the access.
-    package func withBytes<Result, Failure: Error>(
+    public func withBytes<Result, Failure: Error>(
         _ range: Range<Int>? = nil, _ use: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         if let range { return try use(bytes.extracting(range)) }
         return try use(bytes)
     }
 
-    package func withUnsafeBytes<Result, Failure: Error>(
+    public func withUnsafeBytes<Result, Failure: Error>(
         _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try body(UnsafeRawBufferPointer(start: base, count: count))
     }
 
     /// Forgets the content, keeps the memory.
-    package mutating func removeAll() { count = 0 }
+    public mutating func removeAll() { count = 0 }
 
     /// Forgets the content and gives the memory back.
-    package mutating func release() {
+    public mutating func release() {
         free(base)
         base = nil
         capacity = 0
@@ -55,38 +57,38 @@ package struct ByteWriter: ~Copyable {
     }
 
     /// Keeps the first `length` bytes. - Precondition: there are as many.
-    package mutating func truncate(to length: Int) {
+    public mutating func truncate(to length: Int) {
         precondition(length <= count && length >= 0)
         count = length
     }
 
     /// Removes the first `length` bytes; the rest moves to the front. O(rest).
-    package mutating func removeFirst(_ length: Int) {
+    public mutating func removeFirst(_ length: Int) {
         precondition(length <= count && length >= 0)
         count -= length
         if count > 0, let base { memmove(base, base + length, count) }
     }
 
     /// Copies the bytes of `range` to `target`, which lies in front of it: takes framing out in place. O(range).
-    package mutating func move(_ range: Range<Int>, to target: Int) {
+    public mutating func move(_ range: Range<Int>, to target: Int) {
         precondition(target >= 0 && target <= range.lowerBound && range.upperBound <= count)
         guard target < range.lowerBound, !range.isEmpty, let base else { return }
         memmove(base + target, base + range.lowerBound, range.count)
     }
 
     /// Exchanges one byte that was written before.
-    package mutating func overwrite(at index: Int, with byte: UInt8) {
+    public mutating func overwrite(at index: Int, with byte: UInt8) {
         precondition(index >= 0 && index < count)
         base.unsafelyUnwrapped[index] = byte
     }
 
     /// Makes room for `more` bytes behind the content.
-    package mutating func reserve(_ more: Int) {
+    public mutating func reserve(_ more: Int) {
         if capacity - count < more { grow(to: count + more) }
     }
 
     /// Room for at least `more` bytes behind the content, to be filled by `body`, which returns how many it wrote.
-    package mutating func appendUninitialized<Failure: Error>(
+    public mutating func appendUninitialized<Failure: Error>(
         _ more: Int, _ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Int
     ) throws(Failure) {
         reserve(more)
@@ -95,30 +97,31 @@ package struct ByteWriter: ~Copyable {
         count += written
     }
 
-    package mutating func append(_ byte: UInt8) {
+    public mutating func append(_ byte: UInt8) {
         reserve(1)
         base.unsafelyUnwrapped[count] = byte
         count += 1
     }
 
-    package mutating func append(_ text: StaticString) {
+    public mutating func append(_ text: StaticString) {
         append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }
 
-    package mutating func append(_ bytes: borrowing Span<UInt8>) {
+    public mutating func append(_ bytes: borrowing Span<UInt8>) {
         bytes.withUnsafeBytes { append($0) }
     }
 
-    package mutating func append(_ bytes: [UInt8]) {
+    public mutating func append(_ bytes: [UInt8]) {
         bytes.withUnsafeBytes { append($0) }
     }
 
-    package mutating func append(_ text: String) {
-        var text = text
-        text.withUTF8 { append(UnsafeRawBufferPointer($0)) }
+    /// Disfavoured, or every literal would be a `String` and cost reference counting.
+    @_disfavoredOverload
+    public mutating func append(_ text: String) {
+        append(text.utf8Span.span)
     }
 
-    package mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    public mutating func append(_ bytes: UnsafeRawBufferPointer) {
         guard let source = bytes.baseAddress, bytes.count > 0 else { return }
         reserve(bytes.count)
         memcpy(base.unsafelyUnwrapped + count, source, bytes.count)
@@ -126,7 +129,7 @@ package struct ByteWriter: ~Copyable {
     }
 
     /// `value` in decimal digits.
-    package mutating func append(decimal value: Int) {
+    public mutating func append(decimal value: Int) {
         if value < 0 { append(0x2D) }
         var rest = value.magnitude
         reserve(20)
@@ -148,18 +151,33 @@ package struct ByteWriter: ~Copyable {
     }
 
     /// `value` in lower-case hexadecimal digits, without leading zeros unless `digits` asks for a width.
-    package mutating func append(hex value: UInt64, digits: Int = 0) {
+    public mutating func append(hex value: UInt64, digits: Int = 0) {
         var width = max(1, (64 - value.leadingZeroBitCount + 3) / 4)
         if width < digits { width = digits }
-        while width > 0 {
-            width -= 1
-            let nibble = UInt8(truncatingIfNeeded: (value >> UInt64(width * 4)) & 15)
-            append(nibble < 10 ? 0x30 + nibble : 0x57 + nibble)
+        if width > 8 { append(hexWord: UInt32(truncatingIfNeeded: value >> 32), digits: width - 8) }
+        append(hexWord: UInt32(truncatingIfNeeded: value), digits: min(width, 8))
+    }
+
+    /// The last `digits` (1 to 8) of eight hexadecimal digits, which are made all at once in one word.
+    private mutating func append(hexWord value: UInt32, digits: Int) {
+        // Spreads the eight nibbles over eight bytes, the first one lowest in memory.
+        var word = UInt64(value.byteSwapped)
+        word = (word | word << 16) & 0x0000_FFFF_0000_FFFF
+        word = (word | word << 8) & 0x00FF_00FF_00FF_00FF
+        word = (word >> 4 & 0x000F_000F_000F_000F) | (word & 0x000F_000F_000F_000F) << 8
+        // 0x30 to each, and 0x27 more where the nibble is above nine: adding six carries into bit four there.
+        let letters = (word &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+        word = word &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
+        reserve(digits)
+        Swift.withUnsafeBytes(of: word.littleEndian) { text in
+            UnsafeMutableRawPointer(base.unsafelyUnwrapped + count)
+                .copyMemory(from: text.baseAddress.unsafelyUnwrapped + (8 - digits), byteCount: digits)
         }
+        count += digits
     }
 
     mutating func grow(to needed: Int) {
-        var target = max(256, capacity * 2)
+        var target = max(64, capacity * 2)
         if target < needed { target = needed }
         guard let moved = realloc(base, target) else {
             // Out of memory has no smaller consequence than the end of the process: every buffer has a bound.

@@ -39,7 +39,8 @@ class Reply:
     @property
     def events(self):
         """The data of each event of a stream, `[DONE]` included."""
-        return [line[6:] for line in self.text.replace("\r\n", "\n").split("\n") if line.startswith("data: ")]
+        lines = self.text.replace("\r\n", "\n").split("\n")
+        return [line[5:].removeprefix(" ") for line in lines if line.startswith("data:")]
 
     @property
     def chunks(self):

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import socket
 
 WORDS = (
     "amber basalt cedar delta ember fjord granite harbor indigo juniper kelp lagoon maple nectar onyx prairie quartz "
@@ -190,6 +191,8 @@ def endless(size=16_000, flow=None):
     """A stream as fast as the gateway takes it, which ends only with its connection. `flow` counts bytes written."""
 
     async def mode(exchange):
+        # What waits in this end's kernel buffer says nothing of the gateway.
+        exchange.connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         exchange.stream_head()
         document = json.dumps(exchange.chunk_document({"content": "x" * size})).encode()
         while not exchange.connection.gone.is_set():

@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, replica):
         self.replica = replica
-        self.buffer = b""
+        self.buffer = bytearray()
         self.gone = asyncio.Event()
         self._arrived = asyncio.Event()
         #: Set while the gateway takes what is written.
@@ -216,13 +216,15 @@ class Connection(asyncio.Protocol):
             while (end := self.buffer.find(b"\r\n\r\n")) < 0:
                 if not await self.more():
                     return
-            head, self.buffer = self.buffer[:end], self.buffer[end + 4:]
+            head = bytes(self.buffer[:end])
+            del self.buffer[:end + 4]
             found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
             length = int(found.group(1)) if found else 0
             while len(self.buffer) < length:
                 if not await self.more():
                     return
-            body, self.buffer = self.buffer[:length], self.buffer[length:]
+            body = bytes(self.buffer[:length])
+            del self.buffer[:length]
             if not await self.serve(head, body):
                 return
 
