@@ -261,7 +261,8 @@ int main(int argument_count, char **arguments) {
         else if (!strcmp(name, "--body")) body_file = value;
         else die("load: unknown option %s", name);
     }
-    if (!port || connection_count < 1 || connection_count > CONNECTIONS_MAX || (requests_max == UINT64_MAX && seconds <= 0))
+    int is_bounded = requests_max != UINT64_MAX || seconds > 0;
+    if (!port || connection_count < 1 || connection_count > CONNECTIONS_MAX || !is_bounded)
         die("load: needs --port, 1 to %d --connections, and --requests or --seconds", CONNECTIONS_MAX);
     compose(body_file, authorization_file, port);
     address.sin_port = htons((uint16_t)port);

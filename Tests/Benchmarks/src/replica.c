@@ -7,7 +7,7 @@
 //   GET /shape?events=N&gap_us=M   what streams look like from now on; a gap of 0 is as fast as the socket takes them
 //   GET anything else     {"status":"ok"}
 //
-// It believes what it reads: it stands behind a gateway that is measured, not behind an enemy. A request is at most 64 MiB.
+// It believes what it reads: what stands before it is a gateway that is measured. A request is at most 64 MiB.
 #define _GNU_SOURCE
 #include "wire.h"
 
@@ -31,7 +31,9 @@ static struct connection paced = {.before = &paced, .after = &paced};
 static char reply[2048], stream_head[256], event[2048], stream_end[4096];
 static size_t reply_count, stream_head_count, event_count, event_stamp, stream_end_count;
 
-#define CHUNK_START "{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"bench-model\",\"choices\":["
+#define CHUNK_START \
+    "data: {\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1700000000," \
+    "\"model\":\"bench-model\",\"choices\":["
 
 static size_t append_chunk(char *to, const char *data) {
     return (size_t)sprintf(to, "%zx\r\n%s\r\n", strlen(data), data);
@@ -44,20 +46,23 @@ static void compose(void) {
         "{\"id\":\"chatcmpl-0123456789abcdef0123456789abcdef\",\"object\":\"chat.completion\",\"created\":1700000000,"
         "\"model\":\"bench-model\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"%s\"},"
         "\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":200,\"completion_tokens\":64,"
-        "\"total_tokens\":264,\"prompt_tokens_details\":{\"cached_tokens\":0}},\"system_fingerprint\":\"replica\"}", text);
+        "\"total_tokens\":264,\"prompt_tokens_details\":{\"cached_tokens\":0}},\"system_fingerprint\":\"replica\"}",
+        text);
     reply_count = (size_t)snprintf(reply, sizeof reply,
-        "HTTP/1.1 200 OK\r\nserver: replica\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s", length, data);
+        "HTTP/1.1 200 OK\r\nserver: replica\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s",
+        length, data);
     stream_head_count = (size_t)snprintf(stream_head, sizeof stream_head,
         "HTTP/1.1 200 OK\r\nserver: replica\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
         "cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n");
     snprintf(data, sizeof data,
-        "data: " CHUNK_START "{\"index\":0,\"delta\":{\"content\":\"%c%016d \"},\"finish_reason\":null}]}\n\n", STAMP_MARK, 0);
+        CHUNK_START "{\"index\":0,\"delta\":{\"content\":\"%c%016d \"},\"finish_reason\":null}]}\n\n",
+        STAMP_MARK, 0);
     event_count = append_chunk(event, data);
     event_stamp = (size_t)(strchr(event, STAMP_MARK) - event) + 1;
     size_t end = append_chunk(stream_end,
-        "data: " CHUNK_START "{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
+        CHUNK_START "{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
     snprintf(data, sizeof data,
-        "data: " CHUNK_START "],\"usage\":{\"prompt_tokens\":200,\"completion_tokens\":%d,\"total_tokens\":%d}}\n\n",
+        CHUNK_START "],\"usage\":{\"prompt_tokens\":200,\"completion_tokens\":%d,\"total_tokens\":%d}}\n\n",
         events, 200 + events);
     end += append_chunk(stream_end + end, data);
     end += append_chunk(stream_end + end, "data: [DONE]\n\n");
@@ -66,7 +71,8 @@ static void compose(void) {
 
 static void set_stamp(uint64_t now) {
     uint64_t microseconds = now / 1000;
-    for (int i = STAMP_DIGITS; i-- > 0; microseconds /= 10) event[event_stamp + (size_t)i] = (char)('0' + microseconds % 10);
+    for (int i = STAMP_DIGITS; i-- > 0; microseconds /= 10)
+        event[event_stamp + (size_t)i] = (char)('0' + microseconds % 10);
 }
 
 static void leave_list(struct connection *c) {
@@ -149,7 +155,8 @@ static int asks_for_stream(const char *body, size_t count) {
 }
 
 static int answer(struct connection *c, const char *head, const char *body, size_t body_count) {
-    static const char ok[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{\"status\":\"ok\"}";
+    static const char ok[] =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{\"status\":\"ok\"}";
     if (!memcmp(head, "POST ", 5)) {
         if (!asks_for_stream(body, body_count)) return put(c, reply, reply_count);
         c->is_streaming = 1;

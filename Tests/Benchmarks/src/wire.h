@@ -44,7 +44,8 @@ static inline const char *field(const char *head, const char *end, const char *n
     size_t name_length = strlen(name);
     for (const char *line = head; line && line < end; line = memchr(line, '\n', (size_t)(end - line))) {
         if (*line == '\n') line++;
-        if ((size_t)(end - line) <= name_length || line[name_length] != ':' || strncasecmp(line, name, name_length)) continue;
+        if ((size_t)(end - line) <= name_length || line[name_length] != ':') continue;
+        if (strncasecmp(line, name, name_length)) continue;
         const char *value = line + name_length + 1, *stop = memchr(value, '\r', (size_t)(end - value));
         if (!stop) return NULL;
         while (value < stop && *value == ' ') value++;
