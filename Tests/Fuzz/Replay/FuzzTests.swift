@@ -15,7 +15,7 @@ import Testing
     func `mutations of the seeds hold`(_ target: FuzzTarget) throws {
         let seeds = try Seeds.of(target)
         var generator = SplitMix64(seed: 3)
-        for round in 0..<(target == .config ? 150 : 1_000) {
+        for round in 0..<(target == .config ? 400 : 3_000) {
             let one = seeds[generator.below(seeds.count)].bytes
             let other = seeds[generator.below(seeds.count)].bytes
             let mutated = Array(one.mutated(with: other, by: &generator).prefix(target.bytesMax))
