@@ -146,7 +146,8 @@ public final class ServerConnection {
                 return 0
             }
             if case .bytes(let count) = result { bytesReceived += count }
-            // What is announced costs nothing until it comes: else a few heads without bodies would shut all others out.
+            // What is announced costs nothing until it comes: else a few heads without bodies would shut all others
+            // out.
             try reserve(upTo: input.count)
             try await handle(result)
         }

@@ -295,7 +295,8 @@ extension LoopUpstreams {
         }
     }
 
-    /// When the stream counts as stalled, by whoever it waits for: a client that takes nothing isn't the replica's fault.
+    /// When the stream counts as stalled, by whoever it waits for: a client that takes nothing isn't the replica's
+    /// fault.
     private func stallEnd(of call: UpstreamCall, _ timeouts: UpstreamTimeouts, _ sentAt: Moment) -> Moment {
         if call.client.hasUnsent { return call.client.tookBytesAt + call.client.settings.writeStall }
         return call.relay.hasContent ? call.relay.lastEventAt + timeouts.streamStall : sentAt + timeouts.firstContent

@@ -88,8 +88,8 @@ package final class LoopUpstreams {
         pool.queue.wakeFirst()
     }
 
-    /// It was just declared down: requests that wait there for the first content move at once, if another replica serves,
-    /// and idle connections to it are closed.
+    /// It was just declared down: requests that wait there for the first content move at once, if another replica
+    /// serves, and idle connections to it are closed.
     package func replicaDied(_ replica: Replica, in pool: Pool) {
         // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
         let canMove = pool.isAnyServing

@@ -357,7 +357,8 @@ def test_replies_in_unusual_but_legal_forms_are_read(gateway, replica):
 def test_a_request_that_dies_on_a_used_connection_goes_out_again_on_a_new_one(stage):
     replica = stage.replica()
     gateway = stage.gateway(
-        [replica], listen={"loops": 1}, pool={"probe": {"interval": "1m"}, "retry": {"replicasMax": 1, "budgetPerSecond": 0}})
+        [replica], listen={"loops": 1},
+        pool={"probe": {"interval": "1m"}, "retry": {"replicasMax": 1, "budgetPerSecond": 0}})
 
     async def leave(exchange):
         exchange.reset()

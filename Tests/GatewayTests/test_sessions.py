@@ -278,7 +278,8 @@ def test_while_redis_is_away_answers_are_marked_as_degraded_and_come_back_with_i
         pause=0.05)
     # Each loop has a connection of its own, and each comes back in its own time.
     eventually(
-        lambda: say(gateway, session, "What is my name?").content == "Your name is Ada.", "all loops remember", pause=0.05)
+        lambda: say(gateway, session, "What is my name?").content == "Your name is Ada.", "all loops remember",
+        pause=0.05)
 
 
 def test_a_redis_that_dies_during_a_turn_degrades_it_before_the_end_of_the_stream(stage):

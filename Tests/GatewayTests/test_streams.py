@@ -122,7 +122,7 @@ def test_an_interim_reply_and_trailers_and_chunk_extensions_of_a_replica_are_ski
 
 def test_bytes_behind_a_reply_never_become_the_next_one(gateway, replica):
     forged = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"forged"},"finish_reason":"stop"}]}'
-    second = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(forged), forged)
+    second = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(forged) + forged
 
     async def mode(exchange):
         body = json.dumps(exchange.whole_document()).encode()

@@ -5,8 +5,8 @@ import Testing
     /// From top to bottom: a target depends only on those below it.
     static let order = [
         "weir", "weir-replica", "GatewayServer", "Supervision", "Pipeline", "Upstreams", "Stores", "RedisClient",
-        "Identity", "HTTPConnections", "Engine", "Reactor", "GatewayConfig", "Telemetry", "Wire", "Balancing", "Limiting",
-        "GatewayCore", "CLinux", "COpenSSL", "CHiredis", "CCurl", "CLlama",
+        "Identity", "HTTPConnections", "Engine", "Reactor", "GatewayConfig", "Telemetry", "Wire", "Balancing",
+        "Limiting", "GatewayCore", "CLinux", "COpenSSL", "CHiredis", "CCurl", "CLlama",
     ]
     static let pure: Set<String> = ["Wire", "Balancing", "Limiting", "GatewayCore"]
     /// Modules that come with the compiler. Foundation has a test of its own.
