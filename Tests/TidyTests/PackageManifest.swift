@@ -14,6 +14,8 @@ struct PackageManifest {
             .split(separator: "\n").filter { !$0.drop { $0 == " " }.hasPrefix("//") }.joined(separator: "\n")
             // A condition names a trait, not a target.
             .replacing(/,\s*condition: \.when\([^)]*\)/, with: "")
+            // Programs under `Tests` are no part of the house.
+            .replacing(/\.executableTarget\(\s*name: "[\w-]+",\s*dependencies: \[[^\]]*\],\s*path: "Tests/, with: "")
         var found: [String: Set<String>] = [:]
         let part = /\bpart\(\s*"(\w+)"(?:,\s*\[([^\]]*)\])?/
         for match in text.matches(of: part) { found[String(match.1)] = Self.names(in: match.2 ?? "") }
