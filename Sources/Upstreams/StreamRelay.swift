@@ -135,6 +135,8 @@ package final class StreamRelay: ReadinessHandler {
             do throws(HTTPViolation) {
                 read = try upstream.readBody(into: &payload, limits: limits)
             } catch {
+                // What came before the violation was right, whichever read it came with.
+                passEvents(call)
                 return finish(.failed(hasContent ? .cut : .malformedReply))
             }
             if read == .wouldBlock { return }
