@@ -75,8 +75,8 @@ let package = Package(
         part(
             "Pipeline",
             [
-                "Upstreams", "Stores", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing",
-                "Limiting", "GatewayCore",
+                "Upstreams", "Stores", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Limiting",
+                "GatewayCore",
             ]),
         part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore", deque]),
         part("Stores", ["RedisClient", "Reactor", "Wire", "GatewayCore"]),
@@ -127,8 +127,8 @@ let package = Package(
     ]
 )
 
-// Programs for developers, which nobody else should have to build: the fuzzer and the micro-benchmarks. Without them the
-// fuzzer's properties are a test like any other, which replays the seeds and mutations of them.
+// Programs for developers, which nobody else should have to build: the fuzzer and the micro-benchmarks. Without them
+// the fuzzer's properties are a test like any other, which replays the seeds and mutations of them.
 if Context.environment["WEIR_DEVELOPER_TOOLS"] == nil {
     package.targets.append(
         .testTarget(

@@ -28,6 +28,7 @@ package final class GatewayServer: Sendable {
     let log: LogWriter
     let fleet: Mutex<Fleet>
     let listenAddress: String
+    let listenPort: UInt16
     let turns = TurnQueue(waitersMax: 32)
 
     /// Runs a gateway until it is asked to end. Blocks the calling thread, which must be the process's first.
@@ -36,8 +37,11 @@ package final class GatewayServer: Sendable {
     /// - Throws: ``StartProblem``, `SocketError` and what else kept it from starting.
     package static func run(settings: GatewaySettings, configFile: String) throws -> Int32 {
         Signals.prepare()
-        let lock = try ListenLock(settings.listen.address)
+        var lock = try ListenLock(settings.listen.address)
         let server = try GatewayServer(settings: settings, configFile: configFile)
+        if settings.listen.address.port == 0 {
+            lock = try ListenLock(HostPort(settings.listen.address.host, server.listenPort))
+        }
         defer { lock.release() }
         return try server.runUntilAsked()
     }
@@ -66,7 +70,8 @@ package final class GatewayServer: Sendable {
         telemetry.addSource { [log] page in log.append(to: &page) }
         fleet = Mutex(try plain.fleet(before: nil))
         let descriptors = try Self.openListeners(settings, count: loopCount)
-        listenAddress = "\(settings.listen.address.host):\(Listener.port(of: descriptors[0]))"
+        listenPort = Listener.port(of: descriptors[0])
+        listenAddress = "\(settings.listen.address.host):\(listenPort)"
         try startLoops(plain, descriptors)
     }
 

@@ -34,7 +34,8 @@ extension GatewayServer {
         do {
             new = try GatewaySettings.load(file: configFile, environment: Self.environment)
             let old = settings.withLock { $0 }
-            if !new.listen.isSameListener(as: old.listen) || new.admin != old.admin || new.redis != old.redis || new.state != old.state {
+            let isFixed = new.listen.isSameListener(as: old.listen) && new.admin == old.admin
+            if !isFixed || new.redis != old.redis || new.state != old.state {
                 return "listen (but for listen.tls), admin, state and redis can't change while running: restart"
             }
             plain = PlainSettings(settings: new)

@@ -17,8 +17,12 @@ import Wire
 public final class ServerConnection {
     /// A buffer up to this size stays with an idle connection; a larger one is given back.
     private static let keptBytes = 4_096
+    /// Room that is made for a body before any of it has come.
+    private static let bodyRoomBytes = 1 << 20
     /// Bytes of an unread body that are read and thrown away, so that the client can read the answer.
-    private static let drainedBytesMax = 256 * 1_024
+    private static let drainedBytesMax = 16 << 20
+    /// So many of them in one turn of the loop.
+    private static let drainedBytesPerTurn = 256 << 10
 
     package let stream: Stream
     package let parking: Parking
@@ -133,20 +137,18 @@ public final class ServerConnection {
         guard count <= settings.bodyBytesMax else { throw .bodyTooLarge(limitBytes: settings.bodyBytesMax) }
         let end = headEnd + count
         try reserve(upTo: min(end, input.count))
-        if input.count < end {
-            try await inviteBody()
-            input.reserve(end - input.count)
-        }
+        if input.count < end { try await inviteBody() }
         while input.count < end {
             var result = Stream.ReadResult.wouldBlock
-            let missing = end - input.count
-            input.appendUninitialized(missing) { room in
-                result = stream.read(into: UnsafeMutableRawBufferPointer(rebasing: room[..<missing]))
+            // Room for all of a common body at once; for more only as it comes, because announcing it is free.
+            let wanted = min(end - input.count, max(Self.bodyRoomBytes, input.count - headEnd))
+            input.appendUninitialized(wanted) { room in
+                result = stream.read(into: UnsafeMutableRawBufferPointer(rebasing: room[..<wanted]))
                 if case .bytes(let count) = result { return count }
                 return 0
             }
             if case .bytes(let count) = result { bytesReceived += count }
-            // What is announced costs nothing until it comes: else a few heads without their bodies shut all others out.
+            // What is announced costs nothing until it comes: else a few heads without bodies would shut others out.
             try reserve(upTo: input.count)
             try await handle(result)
         }
@@ -352,9 +354,15 @@ public final class ServerConnection {
             stream.shutdownWrite()
             let deadline = loop.now + .seconds(2)
             var left = Self.drainedBytesMax
-            draining: while left > 0 {
+            var turnEnd = left - Self.drainedBytesPerTurn
+            draining: while left > 0, loop.now < deadline {
                 switch stream.read(into: loop.scratch) {
-                case .bytes(let count): left -= count
+                case .bytes(let count):
+                    left -= count
+                    if left > turnEnd { continue }
+                    turnEnd = left - Self.drainedBytesPerTurn
+                    loop.revisit(stream)
+                    _ = await parking.park(until: deadline)
                 case .end, .failed: break draining
                 case .wouldBlock: if await parking.park(until: deadline) == .deadline { break draining }
                 }

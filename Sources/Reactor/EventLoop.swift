@@ -134,7 +134,7 @@ package final class EventLoop {
     /// The cores that this process may run on, which a container or `taskset` makes fewer than there are.
     package static var usableCores: Int { max(1, Int(weir_usable_cores())) }
 
-    /// Gives memory that was freed back to the kernel. O(heap): a millisecond or so; for after a peak, not for each request.
+    /// Gives memory that was freed back to the kernel. O(heap): a millisecond or so; for after a peak.
     package static func returnFreeMemory() { weir_return_free_memory() }
 
     package static func monotonic() -> Moment {

@@ -9,6 +9,9 @@ import Glibc
 package final class Listener: EventSource {
     /// Connections accepted in one turn of the loop, so that a flood leaves others their turn.
     private static let acceptsPerTurn = 64
+    /// Bytes that the kernel holds unsent for one connection. Without it that is megabytes for a client that reads
+    /// nothing, and one that reads slowly frees so few of them that it seems to read nothing.
+    private static let unsentBytesMax: Int32 = 128 << 10
 
     private let loop: EventLoop
     /// Takes over the descriptor of each new connection.
@@ -42,6 +45,9 @@ package final class Listener: EventSource {
             unlink(path)
         } else {
             setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, size)
+            // Accepted sockets inherit it.
+            var unsent = unsentBytesMax
+            setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, &unsent, size)
             if sharesPort { setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, size) }
         }
         var bound: Int32 = -1

@@ -111,7 +111,7 @@ package final class Stream: EventSource {
     /// The TLS handshake has not ended yet; never for a plain connection.
     package var isHandshaking: Bool { tls?.needsHandshake ?? false }
 
-    /// Whether the peer of an idle connection has neither sent anything nor left. Reads what TLS has for itself, such as
+    /// Whether the peer of an idle connection has neither sent anything nor left. Reads what TLS has for itself, as
     /// session tickets; a byte of data that is there is lost, and the connection with it.
     package var isQuiet: Bool {
         guard !isClosed, !peerHungUp else { return false }

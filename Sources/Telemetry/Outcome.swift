@@ -67,7 +67,8 @@ package struct Outcome: Equatable, Sendable {
             .sessionsUnavailable, .bodyMemoryExhausted, .noReplica(model: ""), .queueFull(retryAfter: .zero),
             .queueTimeout(retryAfter: .zero), .connectTimeout, .firstByteTimeout, .firstContentTimeout, .totalTimeout,
             .shuttingDown, .clientGone, .internalError,
-        ] + HTTPFeature.allCases.map { .unsupportedHTTP($0, reason: "") } + RateLimitKind.allCases.map { .rateLimited($0, retryAfter: .zero) }
+        ] + HTTPFeature.allCases.map { .unsupportedHTTP($0, reason: "") }
+        + RateLimitKind.allCases.map { .rateLimited($0, retryAfter: .zero) }
         + UpstreamFailure.allCases.map { .upstreamFailed($0) }
 
     static let labels: [String] = ["ok"] + exemplars.map(\.label)

@@ -41,9 +41,12 @@ extension LoopUpstreams {
                 guard let kept = journey.kept else { throw .upstreamFailed(.serverError) }
                 return kept
             case .finishLength:
-                if !call.holdsEnd { call.relay.sendEnd(call, finish: .length) }
+                call.relay.owedFinish = .length
+                if !call.holdsEnd { call.relay.sendEnd(call) }
                 return .streamed
-            case .fail(let error): throw error
+            case .fail(let error):
+                if case .upstreamBroke = error { metrics.resumed(.none, pool: pool.index) }
+                throw error
             case .done, .proceed:
                 guard let kept = journey.kept else { throw .internalError }
                 return kept
@@ -93,11 +96,12 @@ extension LoopUpstreams {
             }
             _ = journey.attempt.handle(.resumed(replica: replica.index, way: way), now: loop.now) { false }
             call.resumes += 1
+            metrics.resumed(way.counted, pool: route.pool.index)
         } else {
             _ = journey.attempt.handle(.sent(replica: replica.index), now: loop.now) { false }
         }
         call.sends = journey.attempt.sends
-        if call.sends > 1, !onNewConnection { metrics.retried(pool: route.pool.index) }
+        if call.sends > 1, !onNewConnection, !isResume { metrics.retried(pool: route.pool.index) }
         begin(call, at: replica)
         return .send(replica, way)
     }
@@ -188,4 +192,15 @@ extension LoopUpstreams {
 
     /// The reply was passed on: its connection may carry the next request.
     package func finish(_ reply: WholeReply, in pool: Pool) { keep(reply.connection, reply.replica, in: pool) }
+}
+
+extension Balancing.ResumeWay {
+    /// What the metric calls it.
+    fileprivate var counted: ResumeResult {
+        switch self {
+        case .tokenIDs: .tokenIDs
+        case .prefill: .prefill
+        case .replay: .replay
+        }
+    }
 }

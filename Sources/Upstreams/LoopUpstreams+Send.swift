@@ -44,8 +44,16 @@ extension LoopUpstreams {
     private func write(_ call: UpstreamCall, for replica: Replica, way: Balancing.ResumeWay?) {
         let settings = replica.settings
         call.outgoing.removeAll()
-        if way == .prefill { call.edits.continuation = call.relay.text.withUnsafeBytes { Array($0) } }
-        defer { if way == .prefill { call.edits.continuation = nil } }
+        if way == .prefill {
+            call.edits.continuation = call.relay.text.withUnsafeBytes { Array($0) }
+            if let most = call.request?.maxTokensInForce { call.edits.maxTokens = max(1, most - call.relay.deltas) }
+        }
+        defer {
+            if way == .prefill {
+                call.edits.continuation = nil
+                call.edits.maxTokens = nil
+            }
+        }
         call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             guard let request = call.request else { return }
@@ -271,22 +279,26 @@ extension LoopUpstreams {
                 connection.close(reset: true)
                 return .failed(.declaredDead, isStale: false)
             }
-            // A client that takes nothing stalls its stream, and that is not the replica's fault.
-            let isClientSlow = call.client.hasUnsent
-            let stall =
-                isClientSlow
-                ? call.client.tookBytesAt + call.client.settings.writeStall
-                : relay.hasContent ? relay.lastEventAt + timeouts.streamStall : sentAt + timeouts.firstContent
             let hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
-            guard await call.parking.park(until: min(stall, hold, call.deadline)) == .deadline else { continue }
+            let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline)
+            guard await call.parking.park(until: next) == .deadline else { continue }
             if loop.now >= call.deadline { return timedOut(.totalTimeout, connection) }
-            if isClientSlow, loop.now >= stall {
+            // Events that came while the task slept have moved it.
+            if loop.now >= stallEnd(of: call, timeouts, sentAt) {
+                guard call.client.hasUnsent else {
+                    return timedOut(relay.hasContent ? .stalled : .firstContentTimeout, connection)
+                }
                 connection.close(reset: true)
                 return .clientGone
             }
-            if loop.now >= stall { return timedOut(relay.hasContent ? .stalled : .firstContentTimeout, connection) }
             if loop.now >= hold { relay.sendHeadEarly(call) }
         }
+    }
+
+    /// When the stream counts as stalled, by whom it waits for: a client that takes nothing isn't the replica's fault.
+    private func stallEnd(of call: UpstreamCall, _ timeouts: UpstreamTimeouts, _ sentAt: Moment) -> Moment {
+        if call.client.hasUnsent { return call.client.tookBytesAt + call.client.settings.writeStall }
+        return call.relay.hasContent ? call.relay.lastEventAt + timeouts.streamStall : sentAt + timeouts.firstContent
     }
 
     private func timedOut(_ failure: UpstreamFailure, _ connection: ClientConnection) -> SendOutcome {

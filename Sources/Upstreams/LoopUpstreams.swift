@@ -88,10 +88,12 @@ package final class LoopUpstreams {
         pool.queue.wakeFirst()
     }
 
-    /// Its probe has just failed for good: requests that wait there for the first content move at once, and idle
-    /// connections to it are closed.
+    /// It was just declared down: requests that wait there for the first content move at once, if another replica
+    /// serves, and idle connections to it are closed.
     package func replicaDied(_ replica: Replica, in pool: Pool) {
-        for call in active where call.replica === replica && call.firstContentAt == .zero {
+        // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
+        let canMove = pool.isAnyServing
+        for call in active where canMove && call.replica === replica && call.firstContentAt == .zero {
             call.isReplicaDead = true
             call.parking.wake()
         }

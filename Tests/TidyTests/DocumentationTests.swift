@@ -7,7 +7,9 @@ import Testing
         var inCode: Set<String> = []
         for file in try SourceTree.sources.get() {
             for line in file.code {
-                for match in line.matches(of: /(?:family|gauge)\(\s*"(weir_[a-z_]+)"/) { inCode.insert(String(match.1)) }
+                for match in line.matches(of: /(?:family|gauge)\(\s*"(weir_[a-z_]+)"/) {
+                    inCode.insert(String(match.1))
+                }
             }
         }
         #expect(inCode.count >= 20, "found only \(inCode.sorted())")
@@ -17,7 +19,7 @@ import Testing
         let histogramParts = inCode.flatMap { name in ["_bucket", "_sum", "_count"].map { name + $0 } }
         let unknown = onPage.subtracting(inCode).subtracting(histogramParts).filter { !$0.hasSuffix("_") }
         // Claims of tokens and settings share the prefix; what ends like a metric must be one.
-        for name in unknown.sorted() where name.hasSuffix("_total") || name.hasSuffix("_seconds") || name.hasSuffix("_bytes") {
+        for name in unknown.sorted() where ["_total", "_seconds", "_bytes"].contains(where: name.hasSuffix) {
             Issue.record("docs/telemetry.md has \(name), which the code does not")
         }
     }

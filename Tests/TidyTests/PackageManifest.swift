@@ -1,6 +1,6 @@
 import Foundation
 
-/// The targets that `Package.swift` declares, read from its text.
+/// The targets of `Sources/` that `Package.swift` declares, read from its text. Those of `Tests/` come last in it.
 struct PackageManifest {
     /// Target → what it depends on; products of packages by their module.
     let dependencies: [String: Set<String>]
@@ -9,10 +9,13 @@ struct PackageManifest {
     private static let products = ["argumentParser": "ArgumentParser", "yams": "Yams", "deque": "DequeModule"]
 
     init() throws {
-        let text = try SourceTree.text("Package.swift")
+        let whole = try SourceTree.text("Package.swift")
+        let text = whole.prefix(upTo: whole.firstRange(of: "package.targets +=")?.lowerBound ?? whole.endIndex)
             .split(separator: "\n").filter { !$0.drop { $0 == " " }.hasPrefix("//") }.joined(separator: "\n")
             // A condition names a trait, not a target.
             .replacing(/,\s*condition: \.when\([^)]*\)/, with: "")
+            // Programs under `Tests` are no part of the house.
+            .replacing(/\.executableTarget\(\s*name: "[\w-]+",\s*dependencies: \[[^\]]*\],\s*path: "Tests/, with: "")
         var found: [String: Set<String>] = [:]
         let part = /\bpart\(\s*"(\w+)"(?:,\s*\[([^\]]*)\])?/
         for match in text.matches(of: part) { found[String(match.1)] = Self.names(in: match.2 ?? "") }

@@ -9,8 +9,8 @@ struct SourceFile: Sendable {
     /// The target that it belongs to: the folder under `Sources`.
     var target: String { path.split(separator: "/").dropFirst().first.map(String.init) ?? "" }
 
-    /// The lines without comments: what the compiler sees. A `//` inside a text that follows a space is cut as well, which
-    /// no check here minds.
+    /// The lines without comments: what the compiler sees. A `//` behind a space inside a text is cut as well, which no
+    /// check here minds.
     var code: [String] {
         lines.map { line in
             let trimmed = line.drop { $0 == " " }

@@ -204,6 +204,17 @@ import Testing
         return members.shuffled(using: &generator)
     }
 
+    @Test func `messages in the body of another endpoint stay as they are`() throws {
+        var edits = BodyEdits()
+        edits.continuation = Array(" time".utf8)
+        edits.messages = .prepend(Array(#"{"role":"system"}"#.utf8))
+        for messages in [#""text""#, #"[{"role":"user"}]"#, "null"] {
+            #expect(
+                try edited(#"{"model":"a","messages":\#(messages),"prompt":"Once upon a"}"#, edits, .completion)
+                    == #"{"model":"a","messages":\#(messages),"prompt":"Once upon a time"}"#)
+        }
+    }
+
     @Test func `an edited body reads as the original with exactly the edits, its other bytes untouched`() throws {
         var generator = SplitMix64(seed: 21)
         for _ in 0..<3_000 {

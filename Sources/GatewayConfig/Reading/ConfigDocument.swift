@@ -25,6 +25,9 @@ struct ConfigDocument {
     /// Appended to a key that was there before, so that Yams reads on.
     private static let duplicateMark: Unicode.Scalar = "\u{F8FE}"
 
+    /// What Yams calls a key that is a sequence or a mapping.
+    private static let nameOfOtherKeys = "<uncovertable>"
+
     init(text: String, file: String) {
         self.file = file
         guard text.utf8.count <= Self.textBytesMax else {
@@ -63,6 +66,11 @@ struct ConfigDocument {
                 }
                 return
             } catch YamlError.duplicatedKeysInMapping(let names, let context) {
+                // Yams sorts them, but keys that are no texts have no order: what else it reports is chance then.
+                if names.contains(Self.nameOfOtherKeys) {
+                    report(1, 1, "a key must be a plain text")
+                    return
+                }
                 guard Self.markDuplicate(in: &text, after: context.mark) else {
                     let listed = names.map { "`\(Self.restored($0))`" }.joined(separator: ", ")
                     report(context.mark.line, context.mark.column, "given twice in one mapping: \(listed)")

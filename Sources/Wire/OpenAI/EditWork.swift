@@ -56,7 +56,8 @@ struct EditWork: ~Escapable {
     }
 
     mutating func editMessages(_ edits: BodyEdits, _ request: ChatRequest, _ added: inout ByteWriter) {
-        guard let list = request.place(of: .messages)?.value, list.count >= 2,
+        // Other endpoints may carry the member for all we care: it was not looked into.
+        guard request.kind == .chat, let list = request.place(of: .messages)?.value, list.count >= 2,
             !removed.contains(.messages)
         else { return }
         let first = ByteRange(start: Int(list.start) + 1, count: 0)

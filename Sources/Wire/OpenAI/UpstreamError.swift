@@ -104,7 +104,7 @@ package struct UpstreamError: Equatable, Sendable {
     }
 
     private static let internalWords = [
-        "://", "Traceback", ".py", ".cpp", ".so", "localhost", "/usr/", "/opt/", "/home/", "/root/", "[::",
+        "://", "Traceback", ".py", ".cpp", ".so", "localhost", "/usr/", "/opt/", "/home/", "/var/", "[::",
     ]
 
     /// An IPv4 address, a name with a port, or a pointer.

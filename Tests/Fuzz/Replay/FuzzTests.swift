@@ -15,7 +15,7 @@ import Testing
     func `mutations of the seeds hold`(_ target: FuzzTarget) throws {
         let seeds = try Seeds.of(target)
         var generator = SplitMix64(seed: 3)
-        for round in 0..<(target == .config ? 150 : 1_000) {
+        for round in 0..<(target == .config ? 400 : 3_000) {
             let one = seeds[generator.below(seeds.count)].bytes
             let other = seeds[generator.below(seeds.count)].bytes
             let mutated = Array(one.mutated(with: other, by: &generator).prefix(target.bytesMax))
@@ -45,7 +45,9 @@ private enum Seeds {
         defer { closedir(directory) }
         var names: [String] = []
         while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
             if !name.hasPrefix(".") { names.append(name) }
         }
         return try names.sorted().map { ($0, try read("\(folder)/\($0)")) }

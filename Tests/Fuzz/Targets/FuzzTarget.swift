@@ -1,6 +1,6 @@
 /// A parser of outside bytes, and what must hold of it for any bytes at all.
 ///
-/// One executable has all of them (`weir-fuzz`, which libFuzzer drives); a test replays the seeds and mutations of them.
+/// One executable has all of them (`weir-fuzz`, which libFuzzer drives); a test replays seeds and mutations of them.
 enum FuzzTarget: String, CaseIterable, Sendable {
     case requestHead = "request-head"
     case replyHead = "reply-head"

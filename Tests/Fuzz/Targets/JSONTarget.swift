@@ -1,6 +1,6 @@
 import Wire
 
-/// What the scanner accepts, the reader of trees accepts, but for numbers beyond a `Double`; written, it reads the same.
+/// What the scanner accepts, the reader of trees accepts, but for numbers beyond `Double`; written, it reads the same.
 func checkJSON(_ bytes: [UInt8]) throws(BrokenProperty) {
     let isAccepted: Bool
     do throws(JSONProblem) {

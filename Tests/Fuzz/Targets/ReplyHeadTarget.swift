@@ -17,7 +17,8 @@ func checkReplyHead(_ bytes: [UInt8]) throws(BrokenProperty) {
         try hold(method != .head || head.framing == .none, "a body behind the reply to HEAD")
         let rewritten = head.written
         let again = read(rewritten, .whole, method, limits: rewrittenLimits)
-        try hold(again == .complete(end: rewritten.count, interims: 0, head), "written again it is \(again), was \(whole)")
+        try hold(
+            again == .complete(end: rewritten.count, interims: 0, head), "written again it is \(again), was \(whole)")
     }
 }
 

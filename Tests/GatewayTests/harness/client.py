@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import struct
+import time
 
 
 class Reply:
@@ -38,7 +39,8 @@ class Reply:
     @property
     def events(self):
         """The data of each event of a stream, `[DONE]` included."""
-        return [line[6:] for line in self.text.replace("\r\n", "\n").split("\n") if line.startswith("data: ")]
+        lines = self.text.replace("\r\n", "\n").split("\n")
+        return [line[5:].removeprefix(" ") for line in lines if line.startswith("data:")]
 
     @property
     def chunks(self):
@@ -63,6 +65,8 @@ class Connection:
     def __init__(self, peer):
         self.socket = peer
         self.buffer = b""
+        #: Bytes of one read, and seconds before it.
+        self._pace = (65536, 0)
         if peer.family == socket.AF_INET:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -102,7 +106,10 @@ class Connection:
     # Reading.
 
     def more(self):
-        data = self.socket.recv(65536)
+        size, pause = self._pace
+        if pause:
+            time.sleep(pause)
+        data = self.socket.recv(size)
         if not data:
             raise EOFError(f"the connection ended after {self.buffer[:300]!r}")
         self.buffer += data
@@ -166,6 +173,13 @@ class Connection:
                 event, text = text[:end], text[end + 2:]
                 if event.startswith(b"data: "):
                     yield event[6:].decode()
+
+    def events_slowly(self, size, pause):
+        """The same from a body read `size` bytes at a time, with `pause` seconds between."""
+        status, _ = self.read_head()
+        assert status == 200
+        self._pace = (size, pause)
+        return self.events()
 
     def is_closed_by_peer(self):
         """Whether the gateway ends the connection, with nothing more to say."""

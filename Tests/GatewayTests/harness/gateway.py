@@ -181,8 +181,14 @@ class Gateway:
     def admin_socket(self):
         return str(self.directory / "admin.sock")
 
-    def connect(self, timeout=PATIENCE):
-        return Connection(socket.create_connection(self.address, timeout=timeout))
+    def connect(self, timeout=PATIENCE, receive_buffer=None):
+        peer = socket.socket()
+        peer.settimeout(timeout)
+        if receive_buffer:
+            # Before the connection is made, or its window is larger.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        peer.connect(self.address)
+        return Connection(peer)
 
     def request(self, method, path, body=None, fields=(), key=KEY):
         """One request on a connection of its own."""

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import socket
 
 WORDS = (
     "amber basalt cedar delta ember fjord granite harbor indigo juniper kelp lagoon maple nectar onyx prairie quartz "
@@ -97,8 +98,11 @@ class Exchange:
             had = text_of(self.body["messages"][-1])
             whole = "".join(pieces)
             assert whole.startswith(had), f"{had!r} does not begin {whole!r}"
-            rest = whole[len(had):]
-            pieces = [rest] if rest else []
+            left = len(whole) - len(had)
+            while sum(len(piece) for piece in pieces[1:]) >= left and pieces:
+                del pieces[0]
+            if pieces:
+                pieces[0] = pieces[0][sum(len(piece) for piece in pieces) - left:]
         limit = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
         return pieces[:limit] if limit else pieces
 
@@ -182,6 +186,24 @@ def streamed(gap=0.0, steps=None, before=None):
         if steps:
             await steps.wait()
         exchange.end_stream(len(pieces))
+
+    return mode
+
+
+def endless(size=16_000, flow=None):
+    """A stream as fast as the gateway takes it, which ends only with its connection. `flow` counts bytes written."""
+
+    async def mode(exchange):
+        # What waits in this end's kernel buffer says nothing of the gateway.
+        exchange.connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        exchange.stream_head()
+        document = json.dumps(exchange.chunk_document({"content": "x" * size})).encode()
+        while not exchange.connection.gone.is_set():
+            exchange.chunk(b"data: " + document + b"\n\n")
+            if flow is not None:
+                flow.append(len(document))
+            await exchange.connection.is_writable.wait()
+            await asyncio.sleep(0)
 
     return mode
 

@@ -168,9 +168,12 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, replica):
         self.replica = replica
-        self.buffer = b""
+        self.buffer = bytearray()
         self.gone = asyncio.Event()
         self._arrived = asyncio.Event()
+        #: Set while the gateway takes what is written.
+        self.is_writable = asyncio.Event()
+        self.is_writable.set()
         self.transport = None
 
     def connection_made(self, transport):
@@ -184,7 +187,14 @@ class Connection(asyncio.Protocol):
         self.buffer += data
         self._arrived.set()
 
+    def pause_writing(self):
+        self.is_writable.clear()
+
+    def resume_writing(self):
+        self.is_writable.set()
+
     def connection_lost(self, problem):
+        self.is_writable.set()
         self.replica.connections.discard(self)
         self.gone.set()
         self._arrived.set()
@@ -206,13 +216,15 @@ class Connection(asyncio.Protocol):
             while (end := self.buffer.find(b"\r\n\r\n")) < 0:
                 if not await self.more():
                     return
-            head, self.buffer = self.buffer[:end], self.buffer[end + 4:]
+            head = bytes(self.buffer[:end])
+            del self.buffer[:end + 4]
             found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
             length = int(found.group(1)) if found else 0
             while len(self.buffer) < length:
                 if not await self.more():
                     return
-            body, self.buffer = self.buffer[:length], self.buffer[length:]
+            body = bytes(self.buffer[:length])
+            del self.buffer[:length]
             if not await self.serve(head, body):
                 return
 
