@@ -73,6 +73,12 @@ package struct Breaker: Sendable {
         stops = 0
     }
 
+    /// A request ended without a verdict on the replica: its client left, it was refused for its own fault, or the
+    /// replica was busy. If it was the trial, another one may be made at once.
+    package mutating func endedWithoutVerdict(_ now: Moment) {
+        if case .trying = state { state = .stopped(until: now) }
+    }
+
     /// An answer failed in a way that counts. Answers to requests of before the stop change nothing.
     ///
     /// - Returns: whether this one stopped the model, for the log.

@@ -129,6 +129,7 @@ extension LoopUpstreams {
         if call.relay.hasContent { _ = journey.attempt.handle(.content, now: now) { false } }
         switch outcome {
         case .clientGone:
+            replica.endedWithoutVerdict(now: now)
             metrics.attempted(.clientGone, replica: replica.metricsIndex)
             throw .clientGone
         case .whole(let reply):
@@ -143,8 +144,11 @@ extension LoopUpstreams {
                 status < 500 && !isBusy ? .rejected : .failed(isBusy ? .busy : .serverError),
                 replica: replica.metricsIndex)
             if isBusy, let until = CoolDown.end(retryAfter: retryAfter, now: now) { replica.coolDown(until: until) }
-            if status >= 500, !isBusy { replica.answerFailed(.serverError, now: now) }
-            if [401, 403, 404].contains(status) { replica.answerFailed(.refusedUs, now: now) }
+            switch status {
+            case 401, 403, 404: replica.answerFailed(.refusedUs, now: now)
+            case 500... where !isBusy: replica.answerFailed(.serverError, now: now)
+            default: replica.endedWithoutVerdict(now: now)
+            }
             journey.kept = .refused(status: status, body: body, retryAfter: retryAfter)
             return journey.attempt.handle(.status(status, retryAfter: retryAfter), now: now) { route.budget.spend(now) }
         case .failed(let failure, let isStale):

@@ -137,8 +137,14 @@ package final class Replica: Sendable {
         }
     }
 
+    /// The request told nothing of the replica: see ``Breaker/endedWithoutVerdict(_:)``.
+    func endedWithoutVerdict(now: Moment) {
+        guard isBreakerActive.load(ordering: .relaxed) else { return }
+        breaker.withLock { $0.endedWithoutVerdict(now) }
+    }
+
     func answerFailed(_ failure: UpstreamFailure, now: Moment) {
-        guard failure.countsForBreaker else { return }
+        guard failure.countsForBreaker else { return endedWithoutVerdict(now: now) }
         breaker.withLock { breaker in
             _ = breaker.failed(now)
             isBreakerActive.store(!breaker.isIdle, ordering: .relaxed)

@@ -83,6 +83,14 @@ import Testing
         #expect(breaker.mayPass(.zero + .seconds(65)))
     }
 
+    @Test func `a trial that ends without a verdict makes room for the next one at once`() {
+        var breaker = stopped()
+        breaker.sent(.zero + .seconds(5))
+        #expect(!breaker.mayPass(.zero + .seconds(6)))
+        breaker.endedWithoutVerdict(.zero + .seconds(6))
+        #expect(breaker.mayPass(.zero + .seconds(6)) && !breaker.isPassing)
+    }
+
     @Test func `answers to requests of before the stop change nothing`() {
         var breaker = stopped()
         #expect(breaker.failed(.zero + .seconds(1)) == false)
