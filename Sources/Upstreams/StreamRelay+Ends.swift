@@ -93,7 +93,4 @@ extension StreamRelay {
         ChatStreamWriter.appendDone(into: &buffers.out)
         sendOut(from: start, call, closes: true)
     }
-
-    /// Whether the stream ended by `[DONE]` or the end of its body after the finish was passed on already.
-    package var isEndSent: Bool { end == .complete }
 }

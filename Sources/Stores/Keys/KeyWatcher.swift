@@ -38,9 +38,6 @@ package final class KeyWatcher {
     /// Call once.
     package func start() { loop.spawn { await self.watch() } }
 
-    /// Looks for changes now, as after a change of our own.
-    package func lookNow() { parking.wake() }
-
     package func stop() {
         isStopped = true
         parking.wake()
