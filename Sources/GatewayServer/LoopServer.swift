@@ -109,12 +109,13 @@ final class LoopServer {
         let connection = ServerConnection(stream, settings: services.connectionSettings, memory: services.shared.memory)
         connections[ObjectIdentifier(connection)] = connection
         peak = max(peak, connections.count)
-        loop.spawn { [self] in
+        func serveAndForget() async {
             await path.serve(connection)
             connections[ObjectIdentifier(connection)] = nil
             loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
             if hasFallenFromPeak { trimTimer.set(loop.now + .milliseconds(200)) }
         }
+        loop.run(function: serveAndForget)
     }
 
     // MARK: Memory

@@ -56,6 +56,18 @@ package final class EventLoop {
         Task(executorPreference: executor) { await worker.perform(operation) }
     }
 
+    /// Starts a task on this loop that costs less to suspend: `function` is isolated to the loop's worker, so that its
+    /// task needs no preference for an executor, which each suspension would look up.
+    ///
+    /// - Parameter function: the name of a function, never a closure. A closure is isolated to nobody, and each return
+    ///   to it from a function that suspended would pass through the global pool.
+    package func run(function: nonisolated(nonsending) @escaping () async -> Void) {
+        guard let worker else { preconditionFailure("a loop without its worker") }
+        // It never leaves the loop: this is called on it, and the task is isolated to its worker.
+        nonisolated(unsafe) let function = function
+        worker.assumeIsolated { $0.start(function) }
+    }
+
     // MARK: Sources
 
     /// Registers `source` for reading and writing, edge-triggered (or for reading, level-triggered).
@@ -162,5 +174,11 @@ package class EventSource {
 }
 
 extension Worker {
+    fileprivate func start(_ function: nonisolated(nonsending) sending @escaping () async -> Void) {
+        Task {
+            _ = self  // What makes the task this worker's, from its first instruction.
+            await function()
+        }
+    }
     fileprivate func perform(_ operation: sending () async -> Void) async { await operation() }
 }
