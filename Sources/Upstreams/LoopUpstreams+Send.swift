@@ -280,7 +280,9 @@ extension LoopUpstreams {
                 return .failed(.declaredDead, isStale: false)
             }
             let hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
-            let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline)
+            // The first content wakes nobody: until it is here, a stall may begin at any moment.
+            let mayStall = relay.hasContent ? Moment.never : loop.now + timeouts.streamStall
+            let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall)
             guard await call.parking.park(until: next) == .deadline else { continue }
             if loop.now >= call.deadline { return timedOut(.totalTimeout, connection) }
             // Events that came while the task slept have moved it.
