@@ -34,6 +34,15 @@ public final class ClientConnection: ReadinessHandler {
 
     package init(_ stream: Stream) { self.stream = stream }
 
+    /// Begins to connect; `handler` is told when something changes. It can be used when `stream.isConnected()`.
+    package convenience init(
+        connectingTo address: SocketAddress, tls: (context: TLSContext, host: String)?, handler: Parking
+    ) throws(SocketError) {
+        let stream = try Stream.connect(to: address, on: handler.loop, tls: tls)
+        stream.handler = handler
+        self.init(stream)
+    }
+
     /// Makes a connection.
     ///
     /// - Throws: what the kernel or TLS said; `ETIMEDOUT` at the deadline.

@@ -12,6 +12,8 @@ import Glibc
 package final class EventLoop {
     /// Events taken from the kernel in one turn.
     private static let batch = 256
+    /// How often jobs that are ready are run after the loop was stopped.
+    private static let lastRounds = 64
 
     package let executor: LoopExecutor
     /// Monotonic time, read once per turn. Everything that decides by time is given this.
@@ -111,6 +113,12 @@ package final class EventLoop {
             while !isStopping {
                 turn(events)
             }
+        }
+        // Tasks that are about to end have a few steps left, each of them a job: nobody would run them later.
+        var left = Self.lastRounds
+        while executor.hasReadyJobs, left > 0 {
+            executor.runReadyJobs()
+            left -= 1
         }
     }
 
