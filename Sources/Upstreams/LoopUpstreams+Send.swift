@@ -21,47 +21,46 @@ extension LoopUpstreams {
     func send(
         _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
     ) async -> SendOutcome {
-        begin(call, to: replica, in: route, way: way, onNewConnection: onNewConnection)
-        while let until = advance(call) {
+        guard let connection = begin(call, to: replica, in: route, way: way, onNewConnection: onNewConnection) else {
+            return .failed(.connectFailed, isStale: false)
+        }
+        while let until = advance(call, connection, replica, route.pool) {
             call.sending.isLate = await call.parking.park(until: until) == .deadline
         }
-        return end(call, in: route)
+        return end(call, connection, replica, route.pool)
     }
 
-    /// Takes an idle connection, or begins to make one.
+    /// Takes an idle connection, or begins to make one. - Returns: nil when the kernel refuses at once.
     @inline(never)
     private func begin(
         _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
-    ) {
-        call.sending = Sending(replica: replica, pool: route.pool, way: way)
+    ) -> ClientConnection? {
+        call.sending = Sending(way: way)
         if !onNewConnection, let idle = takeIdle(replica, in: route, handler: call.parking) {
-            call.sending.connection = idle
-            return write(call, for: replica, way: way)
+            write(call, for: replica)
+            return idle
         }
-        do throws(SocketError) {
-            call.sending.connection = try ClientConnection(
-                connectingTo: replica.settings.address, tls: replica.tlsPeer, handler: call.parking)
-            call.sending.phase = .connecting
-            call.sending.deadline = min(loop.now + route.pool.settings.timeouts.connect, call.deadline)
-        } catch {
-            call.sending.outcome = .failed(error.code == ETIMEDOUT ? .connectTimeout : .connectFailed, isStale: false)
-        }
+        call.sending.deadline = min(loop.now + route.pool.settings.timeouts.connect, call.deadline)
+        return try? ClientConnection(
+            connectingTo: replica.settings.address, tls: replica.tlsPeer, handler: call.parking)
     }
 
     /// Goes on with a send as far as it gets without waiting.
     ///
     /// - Returns: until when to wait, at most; nil when the send has come to its outcome.
     @inline(never)
-    private func advance(_ call: UpstreamCall) -> Moment? {
-        while call.sending.outcome == nil, let connection = call.sending.connection {
+    private func advance(
+        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
+    ) -> Moment? {
+        while call.outcome == nil {
             let wait: Moment?
             switch call.sending.phase {
-            case .connecting: wait = connect(call, connection)
-            case .writing: wait = writeOut(call, on: connection)
-            case .awaitingHead: wait = readHead(call, on: connection)
-            case .readingWhole: wait = readWhole(call, on: connection)
-            case .readingError: wait = readError(call, on: connection)
-            case .relaying: wait = relay(call, on: connection)
+            case .connecting: wait = connect(call, connection, replica)
+            case .writing: wait = writeOut(call, connection)
+            case .awaitingHead: wait = readHead(call, connection, pool)
+            case .readingWhole: wait = readWhole(call, connection, replica, pool)
+            case .readingError: wait = readError(call, connection, pool)
+            case .relaying: wait = relay(call, connection, pool)
             }
             if let wait { return wait }
             call.sending.isLate = false
@@ -71,28 +70,26 @@ extension LoopUpstreams {
 
     /// The outcome. The connection can carry another request, or is closed, or has a whole reply in it.
     @inline(never)
-    private func end(_ call: UpstreamCall, in route: Route) -> SendOutcome {
-        let sending = call.sending
-        call.sending = Sending()
+    private func end(
+        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
+    ) -> SendOutcome {
         call.outgoing.release()
-        guard let outcome = sending.outcome else { return .failed(.reset, isStale: false) }
+        let outcome = call.outcome.take() ?? .failed(.reset, isStale: false)
         if case .whole = outcome { return outcome }
-        if let connection = sending.connection, let replica = sending.replica {
-            keep(connection, replica, in: route.pool)
-        }
+        keep(connection, replica, in: pool)
         return outcome
     }
 
-    private func connect(_ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
+    private func connect(_ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica) -> Moment? {
         do throws(SocketError) {
             guard try connection.stream.isConnected() else {
                 if call.sending.isLate { throw SocketError(ETIMEDOUT, "connect") }
                 return call.sending.deadline
             }
-            if let replica = call.sending.replica { write(call, for: replica, way: call.sending.way) }
+            write(call, for: replica)
         } catch {
             connection.close()
-            call.sending.outcome = .failed(error.code == ETIMEDOUT ? .connectTimeout : .connectFailed, isStale: false)
+            call.outcome = .failed(error.code == ETIMEDOUT ? .connectTimeout : .connectFailed, isStale: false)
         }
         return nil
     }
@@ -100,8 +97,9 @@ extension LoopUpstreams {
     // MARK: The request
 
     /// Writes the head, and the body unless it is long and unchanged. Everything towards a replica is made anew.
-    private func write(_ call: UpstreamCall, for replica: Replica, way: Balancing.ResumeWay?) {
+    private func write(_ call: UpstreamCall, for replica: Replica) {
         let settings = replica.settings
+        let way = call.sending.way
         call.sending.phase = .writing
         call.sending.tookBytesAt = loop.now
         if call.sentAt == .zero { call.sentAt = loop.now }
@@ -142,7 +140,7 @@ extension LoopUpstreams {
     }
 
     /// Sends the request; stops when the replica answers before it has all of it.
-    private func writeOut(_ call: UpstreamCall, on connection: ClientConnection) -> Moment? {
+    private func writeOut(_ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
         let total = call.outgoing.count + (call.sendsClientBody ? call.client.bodyRange.count : 0)
         while call.sending.sent < total {
             switch writeSome(call, on: connection.stream, from: call.sending.sent) {
@@ -194,12 +192,11 @@ extension LoopUpstreams {
 
     // MARK: The reply
 
-    private func readHead(_ call: UpstreamCall, on connection: ClientConnection) -> Moment? {
-        guard let pool = call.sending.pool else { return nil }
+    private func readHead(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         while true {
             do throws(HTTPViolation) {
                 if try connection.parseHead(limits: pool.settings.replyHead, method: .post) {
-                    return beginReply(call, on: connection, in: pool)
+                    return beginReply(call, connection, pool)
                 }
             } catch {
                 return broken(.malformedReply, call, connection)
@@ -219,7 +216,7 @@ extension LoopUpstreams {
     }
 
     /// The head is there: what it promises decides how its body is read.
-    private func beginReply(_ call: UpstreamCall, on connection: ClientConnection, in pool: Pool) -> Moment? {
+    private func beginReply(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         guard connection.head.status == 200 else {
             call.sending.retryAfter = connection.withReply { Self.retryAfter(connection.head, $0) }
             call.sending.phase = .readingError
@@ -247,30 +244,32 @@ extension LoopUpstreams {
     private func broken(_ failure: UpstreamFailure, _ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
         let isStale = failure == .reset && connection.repliesBefore > 0 && !connection.hasReplyBytes
         connection.close()
-        call.sending.outcome = .failed(failure, isStale: isStale)
+        call.outcome = .failed(failure, isStale: isStale)
         return nil
     }
 
     /// The client left: a reset tells the replica to stop generating.
     private func clientLeft(_ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
         connection.close(reset: true)
-        call.sending.outcome = .clientGone
+        call.outcome = .clientGone
         return nil
     }
 
-    private func readWhole(_ call: UpstreamCall, on connection: ClientConnection) -> Moment? {
-        switch gather(call, on: connection, max: Self.wholeReplyBytesMax) {
+    private func readWhole(
+        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
+    ) -> Moment? {
+        switch gather(connection, pool, max: Self.wholeReplyBytesMax) {
         case .blocked: break
         case .broken(let failure): return broken(failure, call, connection)
         case .whole:
             // A second reply, or the end of a longer one: which of the two framings the replica meant, nobody knows.
             if connection.hasSurplus {
-                call.sending.outcome = .failed(.malformedReply, isStale: false)
+                call.outcome = .failed(.malformedReply, isStale: false)
             } else if let failure = readFacts(of: connection, into: call) {
-                call.sending.outcome = .failed(failure, isStale: false)
-            } else if let replica = call.sending.replica {
+                call.outcome = .failed(failure, isStale: false)
+            } else {
                 call.firstContentAt = loop.now
-                call.sending.outcome = .whole(WholeReply(connection: connection, replica: replica))
+                call.outcome = .whole(WholeReply(connection: connection, replica: replica))
             }
             return nil
         }
@@ -283,13 +282,13 @@ extension LoopUpstreams {
     }
 
     /// A reply that only carries an error: what has come of it in ten seconds is enough.
-    private func readError(_ call: UpstreamCall, on connection: ClientConnection) -> Moment? {
-        if case .blocked = gather(call, on: connection, max: Self.errorBytesMax), !call.client.isClientGone,
+    private func readError(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
+        if case .blocked = gather(connection, pool, max: Self.errorBytesMax), !call.client.isClientGone,
             !call.isReplicaDead, !call.sending.isLate
         {
             return call.sending.sentAt + .seconds(10)
         }
-        call.sending.outcome = .status(
+        call.outcome = .status(
             connection.head.status, body: connection.body.withUnsafeBytes { Array($0) },
             retryAfter: call.sending.retryAfter)
         return nil
@@ -313,8 +312,7 @@ extension LoopUpstreams {
     private enum Gathered { case whole, blocked, broken(UpstreamFailure) }
 
     /// Reads what is there of the body.
-    private func gather(_ call: UpstreamCall, on connection: ClientConnection, max: Int) -> Gathered {
-        guard let pool = call.sending.pool else { return .broken(.reset) }
+    private func gather(_ connection: ClientConnection, _ pool: Pool, max: Int) -> Gathered {
         while true {
             do throws(HTTPViolation) {
                 switch try connection.readBody(into: &connection.body, limits: pool.settings.replyChunks) {
@@ -332,8 +330,8 @@ extension LoopUpstreams {
     // MARK: Streams
 
     /// The relay works by itself, whenever one of the sockets is ready; here its end is seen, and its clocks.
-    private func relay(_ call: UpstreamCall, on connection: ClientConnection) -> Moment? {
-        guard let timeouts = call.sending.pool?.settings.timeouts else { return nil }
+    private func relay(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
+        let timeouts = pool.settings.timeouts
         let relay = call.relay
         switch relay.end {
         case .complete: return endRelay(.streamed, call)
@@ -373,7 +371,7 @@ extension LoopUpstreams {
     ) -> Moment? {
         connection?.close(reset: true)
         call.relay.stop()
-        call.sending.outcome = outcome
+        call.outcome = outcome
         return nil
     }
 

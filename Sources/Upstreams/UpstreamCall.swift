@@ -46,7 +46,9 @@ package final class UpstreamCall {
     /// The replica was declared dead while it owed the first content.
     var isReplicaDead = false
     /// The send that is under way.
-    var sending = Sending()
+    var sending = Sending(way: nil)
+    /// What it came to, once it has.
+    var outcome: LoopUpstreams.SendOutcome?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
     var activePlace = -1
     /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.
