@@ -41,8 +41,8 @@ import Wire
             {"time":"2026-09-14T08:03:07.042Z","id":"req-1","principal":"key_1","method":"POST",\
             "path":"chat_completions","model":"tiny","pool":"chat","fallback":"small","session":true,"stream":true,\
             "status":200,"outcome":"ok","replica":"gpu-a","attempts":2,"resumes":1,"prompt_tokens":12,\
-            "completion_tokens":345,"bytes_in":678,"bytes_out":91011,"ttft_ms":123.456,"duration_ms":2000.007,"queue_ms":0.050,\
-            "overhead_ms":0.999,"client":"192.0.2.7"}
+            "completion_tokens":345,"bytes_in":678,"bytes_out":91011,"ttft_ms":123.456,"duration_ms":2000.007,\
+            "queue_ms":0.050,"overhead_ms":0.999,"client":"192.0.2.7"}
 
             """
         #expect(line(record, model: Array("tiny".utf8)) == expected)
