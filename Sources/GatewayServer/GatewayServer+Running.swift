@@ -24,14 +24,15 @@ extension GatewayServer {
             try waitUntilReady(inheritance)
             try inheritance.announceReady()
         }
-        let adminSocket = try workers[0].call { loop in
-            try ControlPlane.on(loop)?.listen(admin, inherited: inheritance?.adminSocket, address: adminAddress)
-        }
         // All loops stand before the first connection may come.
         for (index, descriptor) in descriptors.enumerated() {
             try workers[index % workers.count].call { loop in try LoopServer.on(loop)?.listen(descriptor) }
         }
         inheritance?.announceAccepting()
+        // Only now, so that operators hear one of the two and not the other again afterwards.
+        let adminSocket = try workers[0].call { loop in
+            try ControlPlane.on(loop)?.listen(admin, inherited: inheritance?.adminSocket, address: adminAddress)
+        }
         log.events.log(
             .info, "started", "weir \(Self.version) listens on \(listenAddress)",
             ["address": listenAddress, "loops": String(workers.count)])

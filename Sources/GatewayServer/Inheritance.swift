@@ -41,7 +41,7 @@ struct Inheritance {
     let wasReady: Bool
 
     /// How long replicas and keys may take until the new gateway can serve.
-    static let readyWithin = Interval.seconds(30)
+    static let readyWithin = Interval.seconds(10)
 
     /// Asks for everything. - Returns: nil when there is nobody to take over from.
     ///
@@ -81,6 +81,11 @@ struct Inheritance {
         guard will["protocol"]?.int == HandOver.protocolVersion else {
             throw StartProblem("the running gateway (\(will["version"]?.string ?? "?")) hands over in another way")
         }
+        let count = will["listeners"]?.int ?? 0
+        let hasAdminAddress = will["admin_address"]?.string != nil
+        let hasLock = will["lock"]?.bool == true
+        guard (1...1024).contains(count) else { throw StartProblem("the running gateway hands over no listener") }
+        let received = try channel.receiveDescriptors(count + 2 + (hasAdminAddress ? 1 : 0) + (hasLock ? 1 : 0))
         let wanted = settings.listen.address
         let address = will["address"]?.string ?? ""
         guard address == "\(wanted.host):\(wanted.port)" || wanted.port == 0 && address.hasPrefix("\(wanted.host):")
@@ -91,11 +96,6 @@ struct Inheritance {
             throw StartProblem(
                 "admin.socket: the running gateway's is \(will["admin_socket"]?.string ?? "?"); an upgrade keeps that")
         }
-        let count = will["listeners"]?.int ?? 0
-        let hasAdminAddress = will["admin_address"]?.string != nil
-        let hasLock = will["lock"]?.bool == true
-        guard (1...1024).contains(count) else { throw StartProblem("the running gateway hands over no listener") }
-        let received = try channel.receiveDescriptors(count + 2 + (hasAdminAddress ? 1 : 0) + (hasLock ? 1 : 0))
         var adminAddress = hasAdminAddress ? received[count + 2] : nil
         if let descriptor = adminAddress,
             will["admin_address"]?.string != settings.admin.address.map({ "\($0.host):\($0.port)" })
