@@ -63,7 +63,8 @@ extension GatewayServer {
         while !isReadyEnough(), EventLoop.monotonic() < deadline { usleep(5_000) }
         // Without its keys it can serve those of the file; so can the one before, if Redis is away.
         guard isReady || !inheritance.wasReady else {
-            throw StartProblem("no replica answered the new gateway within \(Inheritance.readyWithin.secondsRoundedUp) s")
+            let limit = Inheritance.readyWithin.secondsRoundedUp
+            throw StartProblem("no replica answered the new gateway within \(limit) s")
         }
     }
 

@@ -120,7 +120,9 @@ struct Inheritance {
     func announceReady() throws {
         try channel.send(line: "ready")
         let answer = channel.receiveLine() ?? "no it did not answer"
-        guard answer == "yours" else { throw StartProblem("the running gateway keeps its place: \(answer.dropFirst(3))") }
+        guard answer == "yours" else {
+            throw StartProblem("the running gateway keeps its place: \(answer.dropFirst(3))")
+        }
     }
 
     /// We accept. Returns when the gateway before us no longer does.

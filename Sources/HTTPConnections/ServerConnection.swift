@@ -262,8 +262,8 @@ public final class ServerConnection {
         parking.wake()
     }
 
-    /// Ends the connection with the next request, whose reply says so: nothing is closed under a client that is about to
-    /// send one.
+    /// Ends the connection with the next request, whose reply says so: nothing is closed under a client that is about
+    /// to send one.
     package func endAfterNextRequest() { isLeaving = true }
 
     /// Ends the connection whatever runs on it: its task finds the client gone.

@@ -96,8 +96,9 @@ package struct UnixChannel: Sendable {
         }
     }
 
-    /// The next line, without its end. - Returns: nil at the end of the connection, after the time-out, or when the line
-    /// is too long. Reads byte by byte, so that descriptors sent behind the line stay where they are.
+    /// The next line, without its end. Reads byte by byte, so that descriptors sent behind the line stay where they are.
+    ///
+    /// - Returns: nil at the end of the connection, after the time-out, or when the line is too long.
     package func receiveLine() -> String? {
         var bytes: [UInt8] = []
         while bytes.count < Self.lineBytesMax {

@@ -28,7 +28,8 @@ struct UpgradeCommand: ParsableCommand {
             // In the moment of the change a connection may end without an answer.
             if let reply = try? client.get("upgrade") {
                 if let pid = reply.value["pid"]?.int, pid != before {
-                    admin.show(reply) { _ in "process \(pid) has taken over from process \(before.map { "\($0)" } ?? "?")" }
+                    let old = before.map { String($0) } ?? "?"
+                    admin.show(reply) { _ in "process \(pid) has taken over from process \(old)" }
                     return
                 }
                 if reply.value["state"]?.string == "failed" {
