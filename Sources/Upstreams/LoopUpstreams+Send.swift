@@ -56,7 +56,7 @@ extension LoopUpstreams {
             let wait: Moment?
             switch call.sending.phase {
             case .connecting: wait = connect(call, connection, replica)
-            case .writing: wait = writeOut(call, connection)
+            case .writing: wait = writeOut(call, connection, pool)
             case .awaitingHead: wait = readHead(call, connection, pool)
             case .readingWhole: wait = readWhole(call, connection, replica, pool)
             case .readingError: wait = readError(call, connection, pool)
@@ -119,6 +119,7 @@ extension LoopUpstreams {
             guard let request = call.request else { return }
             var added = ByteWriter()
             let spliced = call.edits.splice(body, of: request, added: &added)
+            call.sentBodyBytes = spliced.length
             call.outgoing.reserve(512 + call.forwardedFields.count + min(spliced.length, Self.copiedBodyBytesMax))
             call.outgoing.append("POST ")
             call.outgoing.append(settings.pathPrefix)
@@ -140,7 +141,7 @@ extension LoopUpstreams {
     }
 
     /// Sends the request; stops when the replica answers before it has all of it.
-    private func writeOut(_ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
+    private func writeOut(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         let total = call.outgoing.count + (call.sendsClientBody ? call.client.bodyRange.count : 0)
         while call.sending.sent < total {
             switch writeSome(call, on: connection.stream, from: call.sending.sent) {
@@ -152,12 +153,12 @@ extension LoopUpstreams {
                 // The replica may have said why before it closed.
                 guard connection.stream.canRead else { return broken(.reset, call, connection) }
                 connection.isSpoiled = true
-                return awaitHead(call)
+                return awaitHead(call, pool)
             case .wouldBlock: break
             }
             if connection.stream.canRead {
                 connection.isSpoiled = true
-                return awaitHead(call)
+                return awaitHead(call, pool)
             }
             if call.client.isClientGone { return clientLeft(call, connection) }
             if call.isReplicaDead { return broken(.declaredDead, call, connection) }
@@ -167,12 +168,15 @@ extension LoopUpstreams {
             return min(call.sending.tookBytesAt + call.client.settings.writeStall, call.deadline)
         }
         call.outgoing.release()  // A resume writes another one.
-        return awaitHead(call)
+        return awaitHead(call, pool)
     }
 
-    private func awaitHead(_ call: UpstreamCall) -> Moment? {
+    private func awaitHead(_ call: UpstreamCall, _ pool: Pool) -> Moment? {
+        let limit = pool.settings.timeouts.firstByte(
+            bodyBytes: call.sentBodyBytes, isStream: call.request?.isStream ?? false)
         call.sending.phase = .awaitingHead
         call.sending.sentAt = loop.now
+        call.sending.deadline = min(loop.now + limit, call.deadline)
         return nil
     }
 
@@ -211,7 +215,7 @@ extension LoopUpstreams {
             if call.sending.isLate {
                 return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout, call, connection)
             }
-            return min(call.sending.sentAt + pool.settings.timeouts.firstByte, call.deadline)
+            return call.sending.deadline
         }
     }
 
@@ -235,7 +239,6 @@ extension LoopUpstreams {
         } else {
             guard type == .json else { return broken(.wrongContentType, call, connection) }
             call.sending.phase = .readingWhole
-            call.sending.deadline = min(call.sending.sentAt + pool.settings.timeouts.firstByte, call.deadline)
         }
         return nil
     }
@@ -266,7 +269,7 @@ extension LoopUpstreams {
             if connection.hasSurplus {
                 call.outcome = .failed(.malformedReply, isStale: false)
             } else if let failure = readFacts(of: connection, into: call) {
-                call.outcome = .failed(failure, isStale: false)
+                call.outcome = failed(failure, call)
             } else {
                 call.firstContentAt = loop.now
                 call.outcome = .whole(WholeReply(connection: connection, replica: replica))
@@ -298,7 +301,10 @@ extension LoopUpstreams {
     private func readFacts(of connection: ClientConnection, into call: UpstreamCall) -> UpstreamFailure? {
         do throws(JSONProblem) {
             let reply = try connection.withBody { body throws(JSONProblem) in try ChatReply.read(body) }
-            if reply.isError { return .inBandError }
+            if reply.isError {
+                connection.withBody { call.keep(inBandError: $0) }
+                return .inBandError
+            }
             if reply.chunk.isAborted { return .aborted }
             if !reply.isComplete { return .missingEnd }
             call.usage = reply.usage
@@ -307,6 +313,17 @@ extension LoopUpstreams {
         } catch {
             return connection.body.isEmpty ? .emptyAnswer : .malformedReply
         }
+    }
+
+    /// An error inside a 200 is the replica's failure, unless it says that the request is to blame: then it counts as
+    /// the status that it should have had.
+    private func failed(_ failure: UpstreamFailure, _ call: UpstreamCall) -> SendOutcome {
+        if failure == .inBandError, !call.relay.hasContent,
+            let status = UpstreamError.statusOfRefusal(inBand: call.inBandError.span)
+        {
+            return .status(status, body: call.inBandError, retryAfter: nil)
+        }
+        return .failed(failure, isStale: false)
     }
 
     private enum Gathered { case whole, blocked, broken(UpstreamFailure) }
@@ -336,7 +353,7 @@ extension LoopUpstreams {
         switch relay.end {
         case .complete: return endRelay(.streamed, call)
         case .clientGone: return endRelay(.clientGone, call, breaking: connection)
-        case .failed(let failure): return endRelay(.failed(failure, isStale: false), call, breaking: connection)
+        case .failed(let failure): return endRelay(failed(failure, call), call, breaking: connection)
         case nil: break
         }
         if call.isReplicaDead, !relay.hasContent {
@@ -378,7 +395,8 @@ extension LoopUpstreams {
     /// When the stream counts as stalled, by whom it waits for: a client that takes nothing isn't the replica's fault.
     private func stallEnd(of call: UpstreamCall, _ timeouts: UpstreamTimeouts, _ sentAt: Moment) -> Moment {
         if call.client.hasUnsent { return call.client.tookBytesAt + call.client.settings.writeStall }
-        return call.relay.hasContent ? call.relay.lastEventAt + timeouts.streamStall : sentAt + timeouts.firstContent
+        if call.relay.hasContent { return call.relay.lastEventAt + timeouts.streamStall }
+        return sentAt + timeouts.firstContent(bodyBytes: call.sentBodyBytes)
     }
 
     // MARK: Fields

@@ -10,7 +10,7 @@ struct Sending {
     var way: Balancing.ResumeWay?
     /// The moment until which the last step waited has passed.
     var isLate = false
-    /// Of the connecting and of a whole reply's body.
+    /// Of the connecting; later of the reply's head, and of its body if it is read whole.
     var deadline = Moment.never
     /// Bytes of the request that the replica has taken, and when it last took some.
     var sent = 0
