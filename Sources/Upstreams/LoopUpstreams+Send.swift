@@ -318,10 +318,11 @@ extension LoopUpstreams {
     /// An error inside a 200 is the replica's failure, unless it says that the request is to blame: then it counts as
     /// the status that it should have had.
     private func failed(_ failure: UpstreamFailure, _ call: UpstreamCall) -> SendOutcome {
+        let text = call.inBandError
         if failure == .inBandError, !call.relay.hasContent,
-            let status = UpstreamError.statusOfRefusal(inBand: call.inBandError.span)
+            let status = UpstreamError.statusOfRefusal(inBand: text.span)
         {
-            return .status(status, body: call.inBandError, retryAfter: nil)
+            return .status(status, body: text, retryAfter: nil)
         }
         return .failed(failure, isStale: false)
     }
