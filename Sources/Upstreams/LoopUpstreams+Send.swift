@@ -221,13 +221,13 @@ extension LoopUpstreams {
 
     /// The head is there: what it promises decides how its body is read.
     private func beginReply(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
-        guard connection.head.status == 200 else {
-            call.sending.retryAfter = connection.withReply { Self.retryAfter(connection.head, $0) }
+        guard connection.status == 200 else {
+            call.sending.retryAfter = connection.withReply { Self.retryAfter(connection, $0) }
             call.sending.phase = .readingError
             return nil
         }
-        let type = connection.withReply { Self.contentType(connection.head, $0) }
-        if let encoding = connection.head.first(.contentEncoding),
+        let type = connection.withReply { Self.contentType(connection.first(.contentType), $0) }
+        if let encoding = connection.first(.contentEncoding),
             !connection.withReply({ $0.extracting(encoding).equalsIgnoringCase("identity") })
         {
             return broken(.encodedReply, call, connection)
@@ -292,7 +292,7 @@ extension LoopUpstreams {
             return call.sending.sentAt + .seconds(10)
         }
         call.outcome = .status(
-            connection.head.status, body: connection.body.withUnsafeBytes { Array($0) },
+            connection.status, body: connection.body.withUnsafeBytes { Array($0) },
             retryAfter: call.sending.retryAfter)
         return nil
     }
@@ -404,8 +404,8 @@ extension LoopUpstreams {
 
     private enum ContentType { case json, eventStream, other }
 
-    private static func contentType(_ head: ReplyHead, _ bytes: Span<UInt8>) -> ContentType {
-        guard let value = head.first(.contentType) else { return .other }
+    private static func contentType(_ value: ByteRange?, _ bytes: Span<UInt8>) -> ContentType {
+        guard let value else { return .other }
         let text = bytes.extracting(value)
         var end = 0
         while end < text.count, text[end] != UInt8(ascii: ";"), text[end] != UInt8(ascii: " ") { end += 1 }
@@ -416,7 +416,7 @@ extension LoopUpstreams {
     }
 
     /// `retry-after-ms`, or `Retry-After` in seconds. A date is not worth a clock's difference: it counts as absent.
-    private static func retryAfter(_ head: ReplyHead, _ bytes: Span<UInt8>) -> Interval? {
+    private static func retryAfter(_ connection: ClientConnection, _ bytes: Span<UInt8>) -> Interval? {
         func number(_ range: ByteRange?) -> Int64? {
             guard let range, range.count > 0, range.count < 10 else { return nil }
             var value: Int64 = 0
@@ -426,7 +426,7 @@ extension LoopUpstreams {
             }
             return value
         }
-        if let milliseconds = number(head.first(.retryAfterMs)) { return .milliseconds(milliseconds) }
-        return number(head.first(.retryAfter)).map { .seconds($0) }
+        if let milliseconds = number(connection.first(.retryAfterMs)) { return .milliseconds(milliseconds) }
+        return number(connection.first(.retryAfter)).map { .seconds($0) }
     }
 }

@@ -10,7 +10,7 @@ import Wire
 /// - Isolation: its loop.
 package final class LoopUpstreams {
     /// One pool as this loop sees it.
-    final class Route {
+    final class Route: IdleKeeper {
         let pool: Pool
         var picker: ReplicaPicker
         var budget: RetryBudget
@@ -31,6 +31,11 @@ package final class LoopUpstreams {
                 percent: pool.settings.retryPercent, perSecond: max(1, pool.settings.retriesPerSecond / loopCount))
             idle = Array(repeating: [], count: pool.replicas.count)
             shares = Array(repeating: HealthMachine.fullShare, count: pool.replicas.count)
+        }
+
+        func idleEnded(_ connection: ClientConnection) {
+            for index in idle.indices { idle[index].removeAll { $0 === connection } }
+            connection.close()
         }
     }
 
@@ -126,10 +131,7 @@ package final class LoopUpstreams {
         guard let route = route(of: pool), route.idle[replica.index].count < pool.settings.idleConnectionsMax,
             connection.isReusable
         else { return connection.close() }
-        connection.becomeIdle { [weak route, unowned connection] in
-            route?.idle[replica.index].removeAll { $0 === connection }
-            connection.close()
-        }
+        connection.becomeIdle(keptBy: route)
         route.idle[replica.index].append(connection)
     }
 
