@@ -44,7 +44,7 @@ package struct Breaker: Sendable {
     private var busyInARow = 0
     private var busyUntil = Moment.zero
 
-    /// How long the first busy answer sends others first; each further one does so for twice as long, up to the second.
+    /// How long others are asked first after a busy answer; each further one doubles it, up to the longest.
     package static let shortestPause = Interval.milliseconds(50)
     package static let longestPause = Interval.seconds(1)
 

@@ -14,9 +14,8 @@ extension LoopUpstreams {
     func silenceEnd(of call: UpstreamCall, in pool: Pool) -> Moment {
         guard call.isReplicaDead else { return .never }
         guard call.relay.hasContent else { return loop.now }
-        guard let replica = call.replica, !replica.isServing, !call.client.hasUnsent, canGoOnElsewhere(call, pool) else {
-            return .never
-        }
+        guard let replica = call.replica, !replica.isServing, !call.client.hasUnsent else { return .never }
+        guard canGoOnElsewhere(call, pool) else { return .never }
         return call.relay.lastEventAt + pool.settings.probeTimeout
     }
 

@@ -104,7 +104,9 @@ final class Box<Value: Sendable>: Sendable {
                 loop.spawn {
                     let parking = Parking(on: loop)
                     // Deadlines of a few microseconds: the loop turns between looking at the clock and suspending.
-                    for wait in 0..<400 { _ = await parking.park(until: loop.now + .microseconds(Int64((task + wait) % 90))) }
+                    for wait in 0..<400 {
+                        _ = await parking.park(until: loop.now + .microseconds(Int64((task + wait) % 90)))
+                    }
                     parking.close()
                     ended += 1
                     if ended == 50 { all.wake() }
