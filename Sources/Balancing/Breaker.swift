@@ -24,7 +24,7 @@ package struct BreakerSettings: Equatable, Sendable {
 ///                              ▲                  └──failure──► stopped, twice as long
 ///
 /// Overload is no failure: 429 and 503 never stop anything (``UpstreamFailure/countsForBreaker``). A replica that says
-/// that it is busy, and not until when, is passed by for a moment only: others are asked first, as long as there are any.
+/// that it is busy, and not until when, is passed by for a moment only: others are asked first, as long as there are.
 ///
 /// Pure, 72 bytes.
 package struct Breaker: Sendable {

@@ -33,7 +33,7 @@ import Testing
         #expect(!breaker.isPassing)
     }
 
-    @Test func `a busy answer without a time sends others first for a moment, and each further one for twice as long`() {
+    @Test func `a busy answer without a time puts others first for a moment, each further one for twice as long`() {
         var breaker = breaker()
         var now = Moment.zero
         for pause in [50, 100, 200, 400, 800, 1_000, 1_000] as [Int64] {

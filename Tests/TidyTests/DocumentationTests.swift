@@ -43,7 +43,8 @@ import Testing
         for (number, line) in try SourceTree.text("docs/faults.md").split(separator: "\n").enumerated() {
             guard line.hasPrefix("| "), !line.hasPrefix("| what breaks") else { continue }
             scenarios += 1
-            guard let match = line.firstMatch(of: /\]\(\.\.\/(Tests\/[\w\/]+\.py)\) `(\w+)`(?: \*([^*]+)\*)? \|$/) else {
+            let place = /\]\(\.\.\/(Tests\/[\w\/]+\.py)\) `(\w+)`(?: \*([^*]+)\*)? \|$/
+            guard let match = line.firstMatch(of: place) else {
                 Issue.record("docs/faults.md:\(number + 1) names no test")
                 continue
             }
