@@ -41,6 +41,9 @@ package final class Exchange {
     var sessionDegraded: StaticString?
     /// A stream ended with an error event.
     var didBreakStream = false
+    /// What `settle` has to answer, and how that ended.
+    var outcome: Result<Served, GatewayError>?
+    var ending = Outcome.ok
     /// What was sent: 0 until then.
     var status = 0
 

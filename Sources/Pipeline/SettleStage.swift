@@ -14,20 +14,26 @@ struct SettleStage {
 
     @inline(__always)
     func run(_ exchange: Exchange, _ outcome: Result<Served, GatewayError>) async {
-        if exchange.session != nil { await endTurn(exchange, outcome) }
-        var ending = answer(exchange, outcome)
-        if exchange.connection.needsFlush {
-            do throws(GatewayError) {
-                try await exchange.connection.flush()
-            } catch {
-                if ending == .ok { ending = Outcome(error) }
-            }
+        // From here on the exchange has it: what lies beside an `await` would have its own room in the task's frame.
+        exchange.outcome = outcome
+        if exchange.session != nil { await endTurn(exchange) }
+        answer(exchange)
+        if exchange.connection.needsFlush { await flush(exchange) }
+        close(exchange)
+    }
+
+    private func flush(_ exchange: Exchange) async {
+        do throws(GatewayError) {
+            try await exchange.connection.flush()
+        } catch {
+            if exchange.ending == .ok { exchange.ending = Outcome(error) }
         }
-        close(exchange, ending, outcome)
     }
 
     @inline(never)
-    private func close(_ exchange: Exchange, _ ending: Outcome, _ outcome: Result<Served, GatewayError>) {
+    private func close(_ exchange: Exchange) {
+        guard let outcome = exchange.outcome.take() else { return }
+        let ending = exchange.ending
         charge(exchange)
         record(exchange, ending, outcome)
     }
@@ -35,12 +41,13 @@ struct SettleStage {
     // MARK: Answering
 
     @inline(never)
-    private func answer(_ exchange: Exchange, _ outcome: Result<Served, GatewayError>) -> Outcome {
-        switch outcome {
-        case .success(let served): return answer(exchange, served) ?? .ok
+    private func answer(_ exchange: Exchange) {
+        switch exchange.outcome {
+        case .success(let served): exchange.ending = answer(exchange, served) ?? .ok
         case .failure(let error):
             answer(exchange, error)
-            return Outcome(error)
+            exchange.ending = Outcome(error)
+        case nil: break
         }
     }
 
@@ -122,12 +129,12 @@ struct SettleStage {
     // MARK: Sessions
 
     /// The turn into history before its answer, or given up, so that the next one need not wait for it.
-    private func endTurn(_ exchange: Exchange, _ outcome: Result<Served, GatewayError>) async {
-        switch outcome {
+    private func endTurn(_ exchange: Exchange) async {
+        switch exchange.outcome {
         case .success(.whole(let reply)): await remember(exchange, reply)
         case .success(.streamed): if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }
         case .success(.refused), .failure: await forgetTurn(exchange)
-        case .success(.local), .success(.replayed): break
+        case .success(.local), .success(.replayed), nil: break
         }
     }
 

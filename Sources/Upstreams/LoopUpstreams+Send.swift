@@ -357,7 +357,8 @@ extension LoopUpstreams {
         case .failed(let failure): return endRelay(failed(failure, call), call, breaking: connection)
         case nil: break
         }
-        if call.isReplicaDead, !relay.hasContent {
+        let silence = silenceEnd(of: call, in: pool)
+        if loop.now >= silence {
             return endRelay(.failed(.declaredDead, isStale: false), call, breaking: connection)
         }
         let sentAt = call.sending.sentAt
@@ -381,7 +382,7 @@ extension LoopUpstreams {
         }
         // The first content wakes nobody: until it is here, a stall may begin at any moment.
         let mayStall = relay.hasContent ? Moment.never : loop.now + timeouts.streamStall
-        return min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall)
+        return min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall, silence)
     }
 
     private func endRelay(
