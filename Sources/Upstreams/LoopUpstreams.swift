@@ -136,11 +136,16 @@ package final class LoopUpstreams {
         route.idle[replica.index].append(connection)
     }
 
-    package func closeIdle() {
+    /// Closes idle connections, those used longest ago first.
+    ///
+    /// - Parameter kept: so many to each replica may stay.
+    package func closeIdle(keeping kept: Int = 0) {
         for route in routes {
-            for index in route.idle.indices {
-                for connection in route.idle[index] { connection.close() }
-                route.idle[index] = []
+            for index in route.idle.indices where route.idle[index].count > kept {
+                let surplus = route.idle[index].count - kept
+                for connection in route.idle[index].prefix(surplus) { connection.close() }
+                // A new array: the old one's room was for the peak.
+                route.idle[index] = Array(route.idle[index].dropFirst(surplus))
             }
         }
     }
