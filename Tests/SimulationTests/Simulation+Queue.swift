@@ -28,19 +28,20 @@ extension Simulation {
 
     mutating func look(_ index: Int, round: Int) {
         let request = requests[index]
-        guard request.round == round, request.outcome == nil, request.ticket != nil, let pending = request.pending else {
-            return
-        }
+        guard request.round == round, request.outcome == nil, request.ticket != nil else { return }
+        guard let pending = request.pending else { return }
         queue.add(.look(request: index, round: round), at: now + Self.lookInterval)
         perform(pending, request: index)
     }
 
     mutating func waitedLongEnough(_ index: Int, round: Int) {
-        guard requests[index].round == round, requests[index].outcome == nil, requests[index].ticket != nil else { return }
+        let request = requests[index]
+        guard request.round == round, request.outcome == nil, request.ticket != nil else { return }
         if case .pick(let exclusions) = requests[index].pending {
             for (replica, model) in replicas.enumerated() {
                 guard exclusions.allows(replica), let since = model.usableSince else { continue }
-                if since <= now - Self.lookInterval - .milliseconds(100) { violate(index, "starved beside a free place") }
+                guard since <= now - Self.lookInterval - .milliseconds(100) else { continue }
+                violate(index, "starved beside a free place")
             }
         }
         leaveQueue(index)
