@@ -33,7 +33,7 @@ extension ReplicaPicker {
     ///     2. serving, although its breaker stops it: a breaker must not take the last replica away
     ///     3. nobody is up: the least bad (``Panic``)
     ///     4. serving, failed for this request before, but not by a timeout
-    ///     5. nobody is up, and the only ones left failed for this request before: a reset may have been one connection's
+    ///     5. nobody is up, and those left failed for this request before: a reset may have been one connection's
     ///
     /// A replica that is cooling down is left alone in all of them.
     ///
