@@ -169,7 +169,7 @@ extension LoopUpstreams {
         return journey.attempt.handle(.complete, now: loop.now) { false }
     }
 
-    private func sentSoFar(_ call: UpstreamCall) -> SentSoFar {
+    func sentSoFar(_ call: UpstreamCall) -> SentSoFar {
         SentSoFar(
             tokens: call.relay.deltas, hasExactIDs: false,
             hasToolsOrReasoning: call.relay.hasToolsOrReasoning || !call.relay.isTextWhole,

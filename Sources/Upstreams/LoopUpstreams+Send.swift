@@ -295,7 +295,7 @@ extension LoopUpstreams {
                 return failed(failure, call)
             case nil: break
             }
-            if call.isReplicaDead, !relay.hasContent {
+            if call.isReplicaDead, call.isToMove || !relay.hasContent {
                 connection.close(reset: true)
                 return .failed(.declaredDead, isStale: false)
             }

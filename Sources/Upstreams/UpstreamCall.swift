@@ -47,6 +47,8 @@ package final class UpstreamCall {
 
     /// The replica was declared dead while it owed the first content.
     var isReplicaDead = false
+    /// The replica is about to be restarted: the stream goes on elsewhere, whatever of it was sent.
+    var isToMove = false
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
     var activePlace = -1
     /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.
