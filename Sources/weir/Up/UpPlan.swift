@@ -44,7 +44,7 @@ struct UpPlan {
               requests: 1000000
             redis:
               address: \(Self.quoted(redisAddress))
-            # `weir replicas restart` asks the `weir up` that runs them; one that hangs is restarted without being asked.
+            # `weir replicas restart` asks the `weir up` that runs them; one that hangs is restarted by itself.
             hooks:
               restart:
                 supervisor: \(Self.quoted(state.supervisorSocket))
