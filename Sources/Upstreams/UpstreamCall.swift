@@ -49,6 +49,10 @@ package final class UpstreamCall {
     var isReplicaDead = false
     /// The replica is about to be restarted: the stream goes on elsewhere, whatever of it was sent.
     var isToMove = false
+    /// The send that is under way.
+    var sending = Sending(way: nil)
+    /// What it came to, once it has.
+    var outcome: LoopUpstreams.SendOutcome?
     /// The machine of the request while it is forwarded.
     var journey: LoopUpstreams.Journey?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
