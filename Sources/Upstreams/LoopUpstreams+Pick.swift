@@ -8,6 +8,8 @@ import Telemetry
 extension LoopUpstreams {
     enum Picked {
         case replica(Replica)
+        /// To be asked for the usage of a finished answer, and registered there already.
+        case counter(Replica)
         case noneLeft(coolAt: Moment?)
         case failed(GatewayError)
     }
@@ -34,10 +36,10 @@ extension LoopUpstreams {
         return bestWay(on: replica, journey) != nil
     }
 
-    private enum PickedNow { case replica(Replica), full, noneLeft(coolAt: Moment?) }
+    enum PickedNow { case replica(Replica), full, noneLeft(coolAt: Moment?) }
 
     @inline(never)
-    private func pickNow(
+    func pickNow(
         _ exclusions: Attempt.Exclusions, in route: Route, _ journey: Journey?
     ) -> PickedNow {
         let replicas = route.pool.replicas

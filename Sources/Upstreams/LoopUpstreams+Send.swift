@@ -31,7 +31,7 @@ extension LoopUpstreams {
             }
         }
         write(call, for: replica, way: way)
-        let outcome = await exchange(call, on: connection, with: replica, in: route.pool, isContinuation: way != nil)
+        let outcome = await exchange(call, on: connection, with: replica, in: route.pool, way: way)
         call.outgoing.release()
         if case .whole = outcome { return outcome }
         keep(connection, replica, in: route.pool)
@@ -44,25 +44,18 @@ extension LoopUpstreams {
     private func write(_ call: UpstreamCall, for replica: Replica, way: Balancing.ResumeWay?) {
         let settings = replica.settings
         call.outgoing.removeAll()
-        if way == .prefill {
-            call.edits.continuation = call.relay.text.withUnsafeBytes { Array($0) }
-            if let most = call.request?.maxTokensInForce { call.edits.maxTokens = max(1, most - call.relay.deltas) }
-        }
-        defer {
-            if way == .prefill {
-                call.edits.continuation = nil
-                call.edits.maxTokens = nil
-            }
-        }
+        call.idTrust = call.asksUsageOnly ? .none : idTrust(of: replica, for: call)
+        let isPlain = way == nil && call.idTrust == .none && settings.kind != .weir && !call.asksUsageOnly
+        let edits = isPlain ? call.edits : edits(for: call, to: replica, way: way)
         call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             guard let request = call.request else { return }
             var added = ByteWriter()
-            let spliced = call.edits.splice(body, of: request, added: &added)
+            let spliced = edits.splice(body, of: request, added: &added)
             call.outgoing.reserve(512 + call.forwardedFields.count + min(spliced.length, Self.copiedBodyBytesMax))
             call.outgoing.append("POST ")
             call.outgoing.append(settings.pathPrefix)
-            call.outgoing.append(call.path)
+            call.outgoing.append(way == .tokenIDs ? "/v1/completions" : call.path)
             call.outgoing.append(" HTTP/1.1\r\nhost: ")
             call.outgoing.append(settings.host)
             call.outgoing.append("\r\ncontent-type: application/json\r\ncontent-length: ")
@@ -124,7 +117,7 @@ extension LoopUpstreams {
 
     private func exchange(
         _ call: UpstreamCall, on connection: ClientConnection, with replica: Replica, in pool: Pool,
-        isContinuation: Bool
+        way: Balancing.ResumeWay?
     ) async -> SendOutcome {
         let isReused = connection.repliesBefore > 0
         func broken(_ failure: UpstreamFailure) -> SendOutcome {
@@ -167,12 +160,12 @@ extension LoopUpstreams {
                 return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout)
             }
         }
-        return await readReply(call, on: connection, with: replica, in: pool, sentAt: sentAt, isContinuation)
+        return await readReply(call, on: connection, with: replica, in: pool, sentAt: sentAt, way)
     }
 
     private func readReply(
         _ call: UpstreamCall, on connection: ClientConnection, with replica: Replica, in pool: Pool, sentAt: Moment,
-        _ isContinuation: Bool
+        _ way: Balancing.ResumeWay?
     ) async -> SendOutcome {
         guard connection.head.status == 200 else {
             let retryAfter = connection.withReply { Self.retryAfter(connection.head, $0) }
@@ -192,7 +185,7 @@ extension LoopUpstreams {
         }
         if call.request?.isStream == true {
             guard type == .eventStream else { return refuse(.wrongContentType) }
-            return await relay(call, on: connection, in: pool, sentAt: sentAt, isContinuation: isContinuation)
+            return await relay(call, on: connection, in: pool, sentAt: sentAt, way)
         }
         guard type == .json else { return refuse(.wrongContentType) }
         return await readWhole(call, on: connection, with: replica, in: pool, sentAt: sentAt)
@@ -258,18 +251,24 @@ extension LoopUpstreams {
     // MARK: Streams
 
     private func relay(
-        _ call: UpstreamCall, on connection: ClientConnection, in pool: Pool, sentAt: Moment, isContinuation: Bool
+        _ call: UpstreamCall, on connection: ClientConnection, in pool: Pool, sentAt: Moment,
+        _ way: Balancing.ResumeWay?
     ) async -> SendOutcome {
         let relay = call.relay
         let timeouts = pool.settings.timeouts
-        relay.start(call, from: connection, isContinuation: isContinuation, now: loop.now)
+        if call.asksUsageOnly { relay.answer.openToCount() } else { relay.answer.open(way, ids: call.idTrust) }
+        relay.start(call, from: connection, now: loop.now)
         defer { relay.stop() }
         while true {
-            switch relay.end {
-            case .complete: return .streamed
-            case .clientGone:
+            if relay.isClientGone {
                 connection.close(reset: true)
                 return .clientGone
+            }
+            switch relay.end {
+            case .complete: return .streamed
+            case .diverged:
+                connection.close(reset: true)
+                return .diverged
             case .failed(let failure):
                 connection.close(reset: true)
                 return .failed(failure, isStale: false)
@@ -284,11 +283,11 @@ extension LoopUpstreams {
             let mayStall = relay.hasContent ? Moment.never : loop.now + timeouts.streamStall
             let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall)
             guard await call.parking.park(until: next) == .deadline else { continue }
-            if loop.now >= call.deadline { return timedOut(.totalTimeout, connection) }
+            if loop.now >= call.deadline { return streamTimedOut(.totalTimeout, call, connection) }
             // Events that came while the task slept have moved it.
             if loop.now >= stallEnd(of: call, timeouts, sentAt) {
                 guard call.client.hasUnsent else {
-                    return timedOut(relay.hasContent ? .stalled : .firstContentTimeout, connection)
+                    return streamTimedOut(relay.hasContent ? .stalled : .firstContentTimeout, call, connection)
                 }
                 connection.close(reset: true)
                 return .clientGone
@@ -303,9 +302,13 @@ extension LoopUpstreams {
         return call.relay.hasContent ? call.relay.lastEventAt + timeouts.streamStall : sentAt + timeouts.firstContent
     }
 
-    private func timedOut(_ failure: UpstreamFailure, _ connection: ClientConnection) -> SendOutcome {
+    /// An answer that has its finish reason needs nothing more from a replica that says nothing more.
+    private func streamTimedOut(
+        _ failure: UpstreamFailure, _ call: UpstreamCall, _ connection: ClientConnection
+    ) -> SendOutcome {
         connection.close(reset: true)
-        return .failed(failure, isStale: false)
+        call.relay.wasCut(call, failure)
+        return call.relay.end == .complete ? .streamed : .failed(failure, isStale: false)
     }
 
     // MARK: Fields

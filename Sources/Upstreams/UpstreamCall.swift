@@ -2,6 +2,7 @@ import Balancing
 import GatewayCore
 import HTTPConnections
 import Reactor
+import Telemetry
 import Wire
 
 /// One client request on its way to replicas: what to send, to whom the answer goes, and what became of it.
@@ -42,7 +43,15 @@ package final class UpstreamCall {
     /// Whether a 200 head went to the client.
     package internal(set) var isHeadSent = false
     package internal(set) var resumes = 0
+    /// The last way in which the stream was continued to its end.
+    package internal(set) var resumedBy: ResumeResult?
 
+    /// How far the token ids of the stream that is running may be believed.
+    var idTrust = TokenTrace.Trust.none
+    /// The answer is finished and a replica is only asked what it comes to.
+    var asksUsageOnly = false
+    /// What a replica's sampling is made reproducible with, where the client gave no seed: the same on every replica.
+    private var ownSeed: Int?
     /// The replica was declared dead while it owed the first content.
     var isReplicaDead = false
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
@@ -76,9 +85,20 @@ package final class UpstreamCall {
         sentAt = .zero
         isHeadSent = false
         resumes = 0
+        resumedBy = nil
+        idTrust = .none
+        asksUsageOnly = false
+        ownSeed = nil
         isReplicaDead = false
         outgoing.release()
         relay.reset()
+    }
+
+    func seed() -> Int {
+        if let ownSeed { return ownSeed }
+        let seed = Int.random(in: 0...Int(Int32.max))
+        ownSeed = seed
+        return seed
     }
 
     var attemptRequest: AttemptRequest {
