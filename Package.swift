@@ -66,8 +66,8 @@ let package = Package(
         part(
             "GatewayServer",
             [
-                "Pipeline", "Upstreams", "Stores", "RedisClient", "Identity", "HTTPConnections", "Reactor",
-                "GatewayConfig", "Telemetry", "Wire", "Balancing", "Limiting", "GatewayCore",
+                "Supervision", "Pipeline", "Upstreams", "Stores", "RedisClient", "Identity", "HTTPConnections",
+                "Reactor", "GatewayConfig", "Telemetry", "Wire", "Balancing", "Limiting", "GatewayCore",
             ]),
         part("Supervision", ["GatewayCore", "Balancing"]),
 

@@ -6,6 +6,8 @@ import Wire
 struct Seam {
     /// Completion tokens that the client had before this continuation.
     var tokensBefore = 0
+    /// Deltas that the client had before it.
+    var deltasBefore = 0
     /// Raw bytes of the text that a replay has repeated so far.
     var repeated = 0
     /// The stream repeats the text from its start, and has not come to its end.
@@ -29,6 +31,7 @@ extension AnswerStream {
         }
         seam = Seam()
         seam.tokensBefore = sent
+        seam.deltasBefore = deltas
         seam.isReplay = way == .replay
         if way == .tokenIDs, request.kind == .chat { seam.translator = writer }
         if way == .prefill, JSONText.isTelling(text.bytes) {

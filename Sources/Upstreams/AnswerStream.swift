@@ -36,10 +36,14 @@ package struct AnswerStream: ~Copyable {
 
     /// Bytes that one event may have, and all events before the first content together.
     package static let eventBytesMax = 1 << 20
+    /// Kept of an error inside the stream.
+    static let errorBytesMax = 64 << 10
     /// Text kept of one answer, for its session and to resume it; beyond, neither is possible.
     static let textBytesMax = 4 << 20
 
     var request = Request()
+    /// The error event that the stream ended with; empty if it did not.
+    package internal(set) var inBandError: [UInt8] = []
     package internal(set) var end: StreamEnd?
     /// Events that said something arrived since this was last set to false.
     package var sawEvent = false
@@ -111,6 +115,7 @@ package struct AnswerStream: ~Copyable {
     ///   - ids: how far its token ids may be believed, if it was asked for them.
     package mutating func open(_ way: ResumeWay?, ids: TokenTrace.Trust = .none) {
         end = nil
+        inBandError = []
         scanner = SSEScanner(limit: Self.eventBytesMax)
         held.removeAll()
         self.way = way
@@ -201,7 +206,11 @@ package struct AnswerStream: ~Copyable {
         } catch {
             return fail(.malformedEvent)
         }
-        if chunk.isError { return fail(.inBandError) }
+        if chunk.isError {
+            let kept = data.extracting(first: Self.errorBytesMax)
+            inBandError = kept.withUnsafeBufferPointer { Array($0) }
+            return fail(.inBandError)
+        }
         if chunk.isAborted { return fail(.aborted) }
         sawEvent = true
         if let told = chunk.usage { usage = total(told) }
@@ -289,6 +298,9 @@ package struct AnswerStream: ~Copyable {
 
     /// Completion tokens that the client has; an estimate where no replica gave ids.
     package var tokensSent: Int { max(seam.tokensBefore, trace.tokensOfText ?? deltas) }
+
+    /// This replica's stream has said nothing that the client did not have.
+    package var saysNothingNew: Bool { !hasContent || way != nil && deltas == seam.deltasBefore }
 
     /// Token ids are known that stand for the prompt and for exactly the text that was sent.
     package var hasExactIDs: Bool { trace.isExact && !hasToolsOrReasoning && isTextWhole }

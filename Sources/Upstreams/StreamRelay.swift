@@ -156,7 +156,10 @@ package final class StreamRelay: ReadinessHandler {
             isEndSent = true
         }
         sendOut(from: start, call, closes: closes)
-        if end != nil { client.parking.wake() }
+        if end != nil {
+            if !answer.inBandError.isEmpty { call.keep(inBandError: answer.inBandError.span) }
+            client.parking.wake()
+        }
     }
 
     /// Sends the bytes of `out` since `start`, after the head if that is still owed.

@@ -33,6 +33,8 @@ package final class UpstreamCall {
     // What became of it.
     package internal(set) var replica: Replica?
     package internal(set) var sends = 0
+    /// Those that were sent to another model's replicas before.
+    private(set) var sendsBefore = 0
     package internal(set) var usage: Usage?
     /// What a whole reply says; `nil` for streams.
     package internal(set) var reply: ChatChunk?
@@ -58,6 +60,11 @@ package final class UpstreamCall {
     var activePlace = -1
     /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.
     var outgoing = ByteWriter()
+    /// The last error inside a 200, to see whose fault it is; at most ``errorBytesMax``.
+    private(set) var inBandError: [UInt8] = []
+    private static let errorBytesMax = 64 << 10
+    /// The length of the body as it was sent last.
+    var sentBodyBytes = 0
     /// The body goes out from where it was received.
     var sendsClientBody = false
     package let relay: StreamRelay
@@ -78,6 +85,7 @@ package final class UpstreamCall {
         holdsEnd = false
         replica = nil
         sends = 0
+        sendsBefore = 0
         usage = nil
         reply = nil
         queueWait = .zero
@@ -90,6 +98,7 @@ package final class UpstreamCall {
         asksUsageOnly = false
         ownSeed = nil
         isReplicaDead = false
+        if !inBandError.isEmpty { inBandError = [] }
         outgoing.release()
         relay.reset()
     }
@@ -99,6 +108,19 @@ package final class UpstreamCall {
         let seed = Int.random(in: 0...Int(Int32.max))
         ownSeed = seed
         return seed
+    }
+
+    func keep(inBandError text: Span<UInt8>) {
+        let kept = text.extracting(first: Self.errorBytesMax)
+        inBandError = kept.withUnsafeBufferPointer { Array($0) }
+    }
+
+    /// Asks another model from now on; answers will be in its name.
+    package func turn(to pool: Pool, _ model: ServedModel) {
+        self.pool = pool
+        modelName = model.name
+        edits.model = BodyEdits.quoted(model.upstreamName ?? model.name)
+        sendsBefore = sends
     }
 
     var attemptRequest: AttemptRequest {

@@ -273,7 +273,7 @@ private func exclusions(never: [Int] = [], busy: [Int] = [], avoid: [Int] = []) 
     }
 
     @Test func `being turned down costs no send, so every way can be tried`() {
-        var story = streaming(sent: SentSoFar(tokens: 3, hasExactIDs: true), budget: 0)
+        var story = streaming(budget: 0, sent: SentSoFar(tokens: 3, hasExactIDs: true))
         story.tell(.failed(.init(.cut)), .resumed(replica: 1, way: .tokenIDs))
         #expect(story.tell(.status(404, retryAfter: nil)) == .resume(exclusions(avoid: [0])))
         story.tell(.resumed(replica: 1, way: .prefill))
