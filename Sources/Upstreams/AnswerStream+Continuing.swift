@@ -90,7 +90,8 @@ extension AnswerStream {
             trace.noteText(ids: ids)
         }
         // A chunk that only repeats the role, or the text, says nothing new.
-        guard isNew || chunk.finished != 0 || chunk.choice.hasRole && !hasRole && !wasReplay else { return }
+        let tells = chunk.choice.hasRole && !hasRole || request.showsTokenIDs && !chunk.choice.tokenIDs.isEmpty
+        guard isNew || chunk.finished != 0 || tells && !wasReplay else { return }
         write(chunk, data, cut: cut, to: &out)
     }
 
@@ -114,8 +115,8 @@ extension AnswerStream {
         _ chunk: ChatChunk, _ data: Span<UInt8>, _ writer: ChatStreamWriter, _ out: inout ByteWriter
     ) {
         let choice = chunk.choice
-        if !choice.text.isEmpty {
-            let ids = request.showsTokenIDs ? choice.tokenIDs : .empty
+        let ids = request.showsTokenIDs ? choice.tokenIDs : .empty
+        if !choice.text.isEmpty || !ids.isEmpty {
             writer.append(content: data.extracting(choice.text.raw), tokenIDs: data.extracting(ids), into: &out)
         }
         if choice.finish != .none { writer.append(finish: choice.finish, into: &out) }

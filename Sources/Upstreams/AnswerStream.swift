@@ -303,7 +303,11 @@ package struct AnswerStream: ~Copyable {
     package var saysNothingNew: Bool { !hasContent || way != nil && deltas == seam.deltasBefore }
 
     /// Token ids are known that stand for the prompt and for exactly the text that was sent.
-    package var hasExactIDs: Bool { trace.isExact && !hasToolsOrReasoning && isTextWhole }
+    package var hasExactIDs: Bool {
+        // Ids that the client has seen can't be taken back.
+        let isShown = request.showsTokenIDs && trace.ids.count > trace.idsAtText
+        return trace.isExact && !isShown && !hasToolsOrReasoning && isTextWhole
+    }
 
     /// These ids, as a prompt.
     package var idsAsPrompt: [UInt8] { TokenIDs.json(trace.ids[..<trace.idsAtText]) }

@@ -52,6 +52,9 @@ class Engine:
         #: Extra members of the first event's delta, and the finish reason.
         self.extra = {}
         self.cuts = 1
+        self.has_role = True
+        #: Forgets what it was given and begins the answer anew.
+        self.is_forgetful = False
 
     @property
     def text(self):
@@ -65,6 +68,8 @@ class Engine:
 
     def position(self, body, path):
         """Where the answer goes on: the number of tokens that the request has already."""
+        if self.is_forgetful:
+            return 0
         if path == "/v1/completions":
             prompt = body["prompt"]
             if isinstance(prompt, list):
@@ -117,7 +122,7 @@ class Engine:
             choice = {"index": 0, "finish_reason": finish, "logprobs": None}
             if is_chat:
                 choice["delta"] = {"content": text} if text or first else {}
-                if first:
+                if first and (self.has_role or had):
                     choice["delta"] = {"role": "assistant", **choice["delta"]}
             else:
                 choice["text"] = text
@@ -181,6 +186,12 @@ class Engine:
             instead = self.on_replay
         if instead:
             return await instead(exchange)
+        await self.tell(exchange)
+
+    async def tell(self, exchange):
+        """Streams what is asked for."""
+        body, path = exchange.body, exchange.request.path
+        is_first = len(self.bodies) == 1
         assert body["stream"] is True
         name = exchange.connection.replica.name
         events, made = self.events(body, path, name)
