@@ -76,13 +76,14 @@ final class ControlPlane {
                 case .died: upstreams.replicaDied(replica, in: pool)
                 case .served:
                     upstreams.sharesChanged(in: pool)
-                    pool.queue.wakeFirst()
+                    pool.placeFreed(at: replica, now: loop.now)
                 case .shareChanged: upstreams.sharesChanged(in: pool)
                 }
             }
         }
         switch change {
         case .died(let problem):
+            if !pool.isAnyServing { pool.queue.callAll() }
             server.log.events.log(
                 .warning, "replica_down",
                 "Replica \(replica.name) is down: \(problem ?? "requests to it failed").",

@@ -96,7 +96,7 @@ package struct UnixChannel: Sendable {
         }
     }
 
-    /// The next line, without its end. Reads byte by byte, so that descriptors sent behind the line stay where they are.
+    /// The next line, without its end. Reads byte by byte, so that descriptors sent behind it stay where they are.
     ///
     /// - Returns: nil at the end of the connection, after the time-out, or when the line is too long.
     package func receiveLine() -> String? {

@@ -116,6 +116,17 @@ package final class Pool: Sendable {
     }
 
     package var isAnyServing: Bool { replicas.contains { $0.isServing } }
+
+    /// A place may be free at the replica: whoever waits longest for one looks.
+    package func placeFreed(at replica: Replica, now: Moment) {
+        guard queue.length > 0, isUsable(replica, now: now) else { return }
+        queue.placeFreed(at: replica.index)
+    }
+
+    /// Whether somebody could take a place there: with nobody serving, everybody is as good (``Panic``).
+    func isUsable(_ replica: Replica, now: Moment) -> Bool {
+        replica.hasRoom(now: now) && (replica.isServing || !isAnyServing)
+    }
 }
 
 /// All pools of one configuration, and which of them serves a model. Replaced as a whole on reload.

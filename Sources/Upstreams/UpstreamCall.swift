@@ -142,6 +142,8 @@ package final class UpstreamCall {
 package protocol ReplyDelegate: AnyObject {
     /// Appends the head of a streamed 200, chunked or until close as the client's version allows.
     func appendStreamHead(to writer: inout ByteWriter)
+    /// Whose request it is: callers take turns where requests wait.
+    var callerKey: String { get }
     /// Whether the client's connection takes chunks (HTTP/1.1).
     var usesChunks: Bool { get }
 }
