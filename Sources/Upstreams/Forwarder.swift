@@ -13,12 +13,13 @@ extension LoopUpstreams {
     /// - Throws: what the machine gave up with; `.clientGone` as soon as the client leaves, which cancels the replica.
     package func forward(_ call: UpstreamCall) async throws(GatewayError) -> ForwardResult {
         guard let pool = call.pool, let route = route(of: pool) else { throw .internalError }
-        let journey = Journey(Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline), call)
+        let journey = Journey(
+            Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline), call)
         call.relay.begin(call)
         route.budget.requestStarted(loop.now)
         var action = journey.attempt.start(now: loop.now)
         while true {
-            // One place where a pick and a send are awaited: each would have its own room in the frame of an open stream.
+            // One place where a pick and a send are awaited: each would have its own room in an open stream's frame.
             let picked: Picked
             var exclusions: Attempt.Exclusions?
             var isResume = false

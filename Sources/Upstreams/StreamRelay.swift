@@ -7,8 +7,8 @@ import Wire
 /// Passes the events of one stream from its replica to its client, each when it arrives.
 ///
 /// The loop calls it for both sockets, synchronously; the request's task sleeps until the stream has ended one way or
-/// the other. What the events say and become is ``AnswerStream``'s. A slow client stops the reading, so its replica waits
-/// and not our memory.
+/// the other. What the events say and become is ``AnswerStream``'s. A slow client stops the reading, so its replica
+/// waits and not our memory.
 ///
 ///     replica ──► payload (framing off) ──► answer: events ──► out (chunked anew) ──► client
 ///

@@ -90,8 +90,8 @@ struct EditWork: ~Escapable {
         }
         guard let text = edits.continuation else { return }
         let tail = added.count
-        if request.continuesFinalMessage || edits.extendsLastMessage, let last = request.messages.last, last.role == .assistant,
-            last.content.count >= 2, body[Int(last.content.start)] == UInt8(ascii: "\"")
+        if request.continuesFinalMessage || edits.extendsLastMessage, let last = request.messages.last,
+            last.role == .assistant, last.content.count >= 2, body[Int(last.content.start)] == UInt8(ascii: "\"")
         {
             added.append(text)
             return result.replace(

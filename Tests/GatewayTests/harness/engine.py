@@ -151,7 +151,8 @@ class Engine:
                 events.append(document(pending.decode(), ids))
                 pending, ids = b"", []
         ends = finish == "stop"
-        events.append(document(pending.decode(errors="replace"), ids + ([EOS] if ends and self.has_ids else []), finish))
+        last = ids + ([EOS] if ends and self.has_ids else [])
+        events.append(document(pending.decode(errors="replace"), last, finish))
         made = len(rest) + (1 if ends and self.has_ids else 0)
         if (body.get("stream_options") or {}).get("include_usage"):
             prompt = len(PROMPT) + had
