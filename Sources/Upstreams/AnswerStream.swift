@@ -74,6 +74,8 @@ package struct AnswerStream: ~Copyable {
     package internal(set) var hasToolsOrReasoning = false
     package internal(set) var usage: Usage?
     package internal(set) var isUsageSent = false
+    /// The last stream did not end of its own will.
+    var brokeOff = false
     /// A usage was asked for on its own; it is not asked for twice.
     package var wasCounted = false
     /// The identity of the stream that the client sees: `id`, `created`, `model` of its first chunk with content.
@@ -100,6 +102,7 @@ package struct AnswerStream: ~Copyable {
         usage = nil
         isUsageSent = false
         wasCounted = false
+        brokeOff = false
         isCounting = false
         way = nil
         rewrite = nil
@@ -122,6 +125,7 @@ package struct AnswerStream: ~Copyable {
         isCounting = false
         finished = 0
         finish = .none
+        brokeOff = false
         guard let way else { return openFirst(ids) }
         openContinuation(way, ids)
     }
@@ -173,6 +177,8 @@ package struct AnswerStream: ~Copyable {
 
     mutating func fail(_ failure: UpstreamFailure) {
         end = isFinished ? .complete : .failed(failure)
+        // Some engines simply end without a usage or a marker.
+        if failure != .missingEnd { brokeOff = true }
     }
 
     // MARK: Events
@@ -312,9 +318,10 @@ package struct AnswerStream: ~Copyable {
     /// These ids, as a prompt.
     package var idsAsPrompt: [UInt8] { TokenIDs.json(trace.ids[..<trace.idsAtText]) }
 
-    /// The client is owed a usage that nobody knows: worth asking for.
+    /// The client is owed a usage that was lost with its replica: worth asking for.
     package var owesUsage: Bool {
         request.includesUsage && usage == nil && trace.promptTokens == nil && request.choices == 1 && !wasCounted
+            && (brokeOff || owedFinish != nil)
     }
 
     /// The usage that the replica said, or what can be known or guessed of it.

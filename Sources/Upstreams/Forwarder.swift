@@ -16,6 +16,8 @@ extension LoopUpstreams {
         let journey = Journey(
             Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline), call)
         call.relay.begin(call)
+        call.journey = journey
+        defer { call.journey = nil }
         route.budget.requestStarted(loop.now)
         var action = journey.attempt.start(now: loop.now)
         while true {
@@ -160,15 +162,17 @@ extension LoopUpstreams {
             journey.kept = .streamed
             return succeed(replica, journey)
         case .status(let status, let body, let retryAfter):
-            let isBusy = status == 429 || status == 503
-            metrics.attempted(
-                status < 500 && !isBusy ? .rejected : .failed(isBusy ? .busy : .serverError),
-                replica: replica.metricsIndex)
-            if isBusy, let until = CoolDown.end(retryAfter: retryAfter, now: now) { replica.coolDown(until: until) }
-            switch status {
-            case 401, 403, 404: replica.answerFailed(.refusedUs, now: now)
-            case 500... where !isBusy: replica.answerFailed(.serverError, now: now)
-            default: replica.endedWithoutVerdict(now: now)
+            let failure = UpstreamFailure(status: status)
+            metrics.attempted(failure.map { .failed($0) } ?? .rejected, replica: replica.metricsIndex)
+            if failure == .busy, let until = CoolDown.end(retryAfter: retryAfter, now: now) {
+                replica.coolDown(until: until)
+                replica.endedWithoutVerdict(now: now)
+            } else if failure == .busy {
+                replica.answeredBusy(now: now)
+            } else if let failure {
+                replica.answerFailed(failure, now: now)
+            } else {
+                replica.endedWithoutVerdict(now: now)
             }
             journey.kept = .refused(status: status, body: body, retryAfter: retryAfter)
             return journey.attempt.handle(.status(status, retryAfter: retryAfter), now: now) { route.budget.spend(now) }

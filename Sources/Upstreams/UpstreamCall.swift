@@ -54,8 +54,10 @@ package final class UpstreamCall {
     var asksUsageOnly = false
     /// What a replica's sampling is made reproducible with, where the client gave no seed: the same on every replica.
     private var ownSeed: Int?
-    /// The replica was declared dead while it owed the first content.
+    /// The replica was declared dead while it had the request.
     var isReplicaDead = false
+    /// The machine of the request while it is forwarded.
+    var journey: LoopUpstreams.Journey?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
     var activePlace = -1
     /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.

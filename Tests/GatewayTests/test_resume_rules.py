@@ -277,15 +277,19 @@ def test_a_usage_that_was_lost_with_its_replica_is_asked_for(stage, kind):
     scene = Scene(stage, kind)
     options = {"include_usage": True}
     body = {"model": "tiny", "messages": HELLO, "stream_options": options}
-    whole = scene.engine.length(body)
-    tail = len(scene.engine.wire(scene.engine.events(body, CHAT, "one")[0][-1:], False)[0])
-    scene.engine.reset(cut_at=whole - tail, ending="clean")
+    finish = scene.engine.length_before_usage(body)
+    scene.engine.reset(cut_at=finish)
     check(scene.ask(told=None, stream_options=options), completion=made(kind))
     assert [body.get("max_tokens") for body in scene.engine.bodies] == [None, 1]
-    # Where nobody can tell, it is what was counted.
-    scene.engine.reset(cut_at=whole - tail, ending="clean")
+    # Where nobody can tell, it is what was counted; where nothing broke, nobody is asked.
+    scene.gateway.wait_for({"one", "two"})
+    scene.engine.reset(cut_at=finish)
     scene.engine.on_replay = modes.broken
     check(scene.ask(told=None, stream_options=options), prompt=0, completion=made(kind))
+    assert len(scene.engine.bodies) == 2
+    scene.engine.reset(cut_at=finish, ending="clean")
+    check(scene.ask(told=None, stream_options=options), prompt=0, completion=made(kind))
+    assert len(scene.engine.bodies) == 1
 
 
 def test_a_last_message_that_llama_cpp_continues_unasked_is_made_longer(stage):

@@ -228,6 +228,15 @@ class Engine:
         """Bytes of the whole stream, as the first replica would tell it."""
         return sum(len(packet) for packet in self.wire(self.events(body, path, "one")[0], is_ascii=False))
 
+    def length_before_usage(self, body, path="/v1/chat/completions"):
+        """Bytes of the stream up to its finish reason, whole."""
+        events = self.events({**body, "stream_options": {"include_usage": True}}, path, "one")[0]
+        packets = self.wire(events, False)
+        if self.per_packet == 1:
+            return sum(len(packet) for packet in packets[:-2])
+        told = b"".join(packets)
+        return told.index(b"data:", told.index(b'"finish_reason":"'))
+
     def cut_before(self, text, body, path="/v1/chat/completions"):
         """The number of bytes after which exactly `text` was told."""
         told, count = "", 0
