@@ -295,7 +295,7 @@ extension LoopUpstreams {
             case nil: break
             }
             let silence = silenceEnd(of: call, in: pool)
-            if loop.now >= silence { return timedOut(.declaredDead, connection) }
+            if loop.now >= silence { return streamTimedOut(.declaredDead, call, connection) }
             let hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
             // The first content wakes nobody: until it is here, a stall may begin at any moment.
             let mayStall = relay.hasContent ? Moment.never : loop.now + timeouts.streamStall

@@ -231,11 +231,9 @@ class Engine:
     def length_before_usage(self, body, path="/v1/chat/completions"):
         """Bytes of the stream up to its finish reason, whole."""
         events = self.events({**body, "stream_options": {"include_usage": True}}, path, "one")[0]
-        packets = self.wire(events, False)
-        if self.per_packet == 1:
-            return sum(len(packet) for packet in packets[:-2])
-        told = b"".join(packets)
-        return told.index(b"data:", told.index(b'"finish_reason":"'))
+        told = b"".join(self.wire(events, False))
+        empty_line = (self.line_end * 2).encode()
+        return told.index(empty_line, told.index(b'"finish_reason":"')) + len(self.line_end) + 1
 
     def cut_before(self, text, body, path="/v1/chat/completions"):
         """The number of bytes after which exactly `text` was told."""
