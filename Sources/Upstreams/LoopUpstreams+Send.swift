@@ -218,12 +218,12 @@ extension LoopUpstreams {
     /// What the reply says, into the call. - Returns: why it is no answer; nil when it is one.
     private func readFacts(of connection: ClientConnection, into call: UpstreamCall) -> UpstreamFailure? {
         do throws(JSONProblem) {
-            let reply = try connection.withBody { body throws(JSONProblem) in try ChatReply.read(body) }
+            let reply = try connection.withBody { body throws(JSONProblem) in try ChatChunk.read(body) }
             if reply.isError { return .inBandError }
-            if reply.chunk.isAborted { return .aborted }
-            if !reply.isComplete { return .missingEnd }
+            if reply.isAborted { return .aborted }
+            if !reply.isCompleteReply { return .missingEnd }
             call.usage = reply.usage
-            call.reply = reply.chunk
+            call.reply = reply
             return nil
         } catch {
             return connection.body.isEmpty ? .emptyAnswer : .malformedReply
