@@ -74,3 +74,15 @@ static inline uint32_t weir_field_controls16(const uint8_t *at) {
     weir_bytes16 bytes = weir_load16(at);
     return weir_bits(((bytes < 0x20) & (bytes >= 0) & (bytes != '\t')) | (bytes == 0x7F));
 }
+
+// A byte that is equal to `byte`.
+static inline uint32_t weir_equal16(const uint8_t *at, uint8_t byte) {
+    return weir_bits(weir_load16(at) == (int8_t)byte);
+}
+
+// Anything but letters, digits and "-./", which are neighbours: what most paths are made of.
+static inline uint32_t weir_path_specials16(const uint8_t *at) {
+    weir_bytes16 bytes = weir_load16(at);
+    weir_bytes16 folded = bytes | 0x20;
+    return weir_bits(((bytes < '-') | (bytes > '9')) & ((folded < 'a') | (folded > 'z')));
+}
