@@ -66,8 +66,8 @@ let package = Package(
         part(
             "GatewayServer",
             [
-                "Pipeline", "Upstreams", "Stores", "RedisClient", "Identity", "HTTPConnections", "Reactor",
-                "GatewayConfig", "Telemetry", "Wire", "Balancing", "Limiting", "GatewayCore",
+                "Supervision", "Pipeline", "Upstreams", "Stores", "RedisClient", "Identity", "HTTPConnections",
+                "Reactor", "GatewayConfig", "Telemetry", "Wire", "Balancing", "Limiting", "GatewayCore",
             ]),
         part("Supervision", ["GatewayCore", "Balancing"]),
 
@@ -78,7 +78,7 @@ let package = Package(
                 "Upstreams", "Stores", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Limiting",
                 "GatewayCore",
             ]),
-        part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore", deque]),
+        part("Upstreams", ["HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "GatewayCore"]),
         part("Stores", ["RedisClient", "Reactor", "Wire", "GatewayCore"]),
         part("Identity", ["Wire", "GatewayCore", "COpenSSL"]),
 

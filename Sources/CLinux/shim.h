@@ -1,8 +1,9 @@
-// What Linux has and Swift's Glibc module leaves out: epoll, eventfd, accept4 and the CPU mask, with constants as typed values.
+// What Linux has and Swift's Glibc module leaves out: epoll, eventfd, accept4, the CPU mask, descriptors in messages.
 #pragma once
 #include <malloc.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -35,6 +36,7 @@ extern int accept4(int descriptor, struct sockaddr *address, socklen_t *length, 
 static inline int weir_accept(int descriptor) {
     return accept4(descriptor, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
+static inline int weir_accept_blocking(int descriptor) { return accept4(descriptor, NULL, NULL, SOCK_CLOEXEC); }
 
 // How many processors this process may run on, of the first 8192; 0 if the kernel does not say.
 static inline int weir_usable_cores(void) {
@@ -43,4 +45,46 @@ static inline int weir_usable_cores(void) {
     int count = 0;
     for (long word = 0; word < bytes / (long)sizeof(unsigned long); word++) count += __builtin_popcountl(mask[word]);
     return count;
+}
+
+// Passing open descriptors over a Unix socket: the macros of cmsg(3) are no functions.
+#define WEIR_DESCRIPTORS_MAX 128
+// Sends one byte with `count` descriptors attached. 0, or -1 with errno.
+static inline int weir_send_descriptors(int socket, const int *descriptors, size_t count) {
+    union { char bytes[CMSG_SPACE(sizeof(int) * WEIR_DESCRIPTORS_MAX)]; struct cmsghdr align; } control;
+    char byte = 'd';
+    struct iovec vector = {.iov_base = &byte, .iov_len = 1};
+    size_t size = sizeof(int) * count;
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes,
+                             .msg_controllen = CMSG_SPACE(size)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(size);
+    __builtin_memcpy(CMSG_DATA(header), descriptors, size);
+    return sendmsg(socket, &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+// Receives one byte and up to `room` descriptors, each close-on-exec. How many came, or -1 with errno (0: the end).
+static inline int weir_receive_descriptors(int socket, int *descriptors, size_t room) {
+    union { char bytes[CMSG_SPACE(sizeof(int) * WEIR_DESCRIPTORS_MAX)]; struct cmsghdr align; } control;
+    char byte = 0;
+    struct iovec vector = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes,
+                             .msg_controllen = CMSG_SPACE(sizeof(int) * room)};
+    ssize_t result = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    if (result <= 0) return (int)result;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header == NULL || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return 0;
+    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    __builtin_memcpy(descriptors, CMSG_DATA(header), count * sizeof(int));
+    return (int)count;
+}
+// Who is at the other end of a Unix socket. glibc hides `struct ucred` behind _GNU_SOURCE.
+static inline int weir_peer(int socket, int32_t *process, uint32_t *user) {
+    struct { int32_t process; uint32_t user; uint32_t group; } peer = {0, 0, 0};
+    socklen_t size = sizeof peer;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return -1;
+    *process = peer.process;
+    *user = peer.user;
+    return 0;
 }

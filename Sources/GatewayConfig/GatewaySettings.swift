@@ -75,7 +75,7 @@ extension GatewaySettings: SettingsSection {
                 found.append(path.element(index), "no pool serves `\(model)`\(hint)")
             }
         }
-        return found
+        return found + FallbackRules(pools).problems()
     }
 }
 

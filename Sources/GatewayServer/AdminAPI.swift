@@ -20,6 +20,7 @@ import Wire
 ///     POST /admin/v1/replicas/{name}/drain       or /enable, /maintenance
 ///     GET  /admin/v1/keys                        POST makes one; DELETE …/{id} ends one
 ///     POST /admin/v1/reload
+///     POST /admin/v1/upgrade                     GET says how far it is
 ///
 /// - Isolation: the first loop.
 final class AdminAPI {
@@ -50,7 +51,9 @@ final class AdminAPI {
         case ("keys", 0) where method == .post: return await createKey(body)
         case ("keys", 1) where method == .delete: return await revokeKey(rest[0])
         case ("reload", 0) where method == .post: return reload()
-        case ("status", 0), ("replicas", 0), ("replicas", 2), ("keys", 0), ("keys", 1), ("reload", 0):
+        case ("upgrade", 0) where isRead: return upgrade()
+        case ("upgrade", 0) where method == .post: return startUpgrade()
+        case ("upgrade", 0), ("status", 0), ("replicas", 0), ("replicas", 2), ("keys", 0), ("keys", 1), ("reload", 0):
             return .problem(405, "method_not_supported", "This method is not supported for this URL.")
         default: return .problem(404, "not_found", "Unknown admin URL.")
         }

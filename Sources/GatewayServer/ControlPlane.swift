@@ -76,13 +76,14 @@ final class ControlPlane {
                 case .died: upstreams.replicaDied(replica, in: pool)
                 case .served:
                     upstreams.sharesChanged(in: pool)
-                    pool.queue.wakeFirst()
+                    pool.placeFreed(at: replica, now: loop.now)
                 case .shareChanged: upstreams.sharesChanged(in: pool)
                 }
             }
         }
         switch change {
         case .died(let problem):
+            if !pool.isAnyServing { pool.queue.callAll() }
             server.log.events.log(
                 .warning, "replica_down",
                 "Replica \(replica.name) is down: \(problem ?? "requests to it failed").",
@@ -105,20 +106,30 @@ final class ControlPlane {
 
     // MARK: Admin listeners
 
-    func listen(_ settings: AdminSettings) throws {
-        let api = AdminAPI(control: self)
-        try listen(.unix(settings.socket), api, AdminDoor(isLocal: true, settings: settings))
-        chmod(settings.socket, 0o600)
-        socketPath = settings.socket
-        guard let wanted = settings.address else { return }
+    /// The TCP listener, if one is configured. Blocks while a name is looked up.
+    static func openAddress(_ settings: AdminSettings) throws -> Int32? {
+        guard let wanted = settings.address else { return nil }
         guard let address = try SocketAddress.resolve(host: wanted.host, port: wanted.port).first else {
             throw StartProblem("admin.address: \(wanted.host) has no address")
         }
-        try listen(address, api, AdminDoor(isLocal: false, settings: settings))
+        return try Listener.open(address, sharesPort: false)
     }
 
-    private func listen(_ address: SocketAddress, _ api: AdminAPI, _ door: AdminDoor) throws {
-        let descriptor = try Listener.open(address, sharesPort: false)
+    /// - Parameters:
+    ///   - inherited: the listening Unix socket of the process before.
+    ///   - address: from ``openAddress(_:)``, or inherited too.
+    /// - Returns: the Unix socket's descriptor.
+    func listen(_ settings: AdminSettings, inherited: Int32?, address: Int32?) throws -> Int32 {
+        let api = AdminAPI(control: self)
+        let descriptor = try inherited ?? Listener.open(.unix(settings.socket), sharesPort: false)
+        if inherited == nil { chmod(settings.socket, 0o600) }
+        socketPath = settings.socket
+        try listen(descriptor, api, AdminDoor(isLocal: true, settings: settings))
+        if let address { try listen(address, api, AdminDoor(isLocal: false, settings: settings)) }
+        return descriptor
+    }
+
+    private func listen(_ descriptor: Int32, _ api: AdminAPI, _ door: AdminDoor) throws {
         let listener = try Listener(on: loop, descriptor: descriptor) { [unowned self] socket in
             guard let stream = try? Stream.accepted(socket, on: loop, tls: nil) else { return }
             let connection = ServerConnection(
@@ -126,6 +137,13 @@ final class ControlPlane {
             loop.spawn { await AdminConnection(connection, api: api, door: door).serve() }
         }
         listeners.append(listener)
+    }
+
+    /// Another process has these listeners too. Probing goes on for the requests that are still here.
+    func handOver() {
+        for listener in listeners { listener.handOver() }
+        listeners = []
+        socketPath = nil
     }
 
     func stop() {

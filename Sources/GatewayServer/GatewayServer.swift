@@ -16,6 +16,7 @@ import Upstreams
 ///     SIGTERM, SIGINT    drain, then exit 0; a second one exits at once
 ///     SIGHUP             read the configuration again, open the log files again
 ///     SIGUSR1            open the log files again
+///     SIGUSR2            start the program anew and let the new process take over
 package final class GatewayServer: Sendable {
     package static let version = "0.1.0"
 
@@ -30,28 +31,40 @@ package final class GatewayServer: Sendable {
     let listenAddress: String
     let listenPort: UInt16
     let turns = TurnQueue(waitersMax: 32)
+    let upgrade = Upgrade()
 
     /// Runs a gateway until it is asked to end. Blocks the calling thread, which must be the process's first.
     ///
     /// - Returns: the exit status: 0 after a drain in time, 1 when something was still open.
-    /// - Throws: ``StartProblem``, `SocketError` and what else kept it from starting.
-    package static func run(settings: GatewaySettings, configFile: String) throws -> Int32 {
+    /// - Throws: ``StartProblem``, `SocketError` and what else kept it from starting; the gateway that was to be taken
+    ///   over from has been told.
+    package static func run(
+        settings: GatewaySettings, configFile: String, takingOver takeOver: TakeOver = .nobody
+    ) throws -> Int32 {
         Signals.prepare()
-        var lock = try ListenLock(settings.listen.address)
-        let server = try GatewayServer(settings: settings, configFile: configFile)
-        if settings.listen.address.port == 0 {
-            lock = try ListenLock(HostPort(settings.listen.address.host, server.listenPort))
+        let inheritance = try Inheritance.claim(takeOver, settings)
+        do {
+            var lock = try inheritance?.lock.map(ListenLock.init(inherited:)) ?? ListenLock(settings.listen.address)
+            let descriptors = try openListeners(settings, inheritance)
+            let server = try GatewayServer(settings: settings, configFile: configFile, listeners: descriptors)
+            if settings.listen.address.port == 0, inheritance?.lock == nil {
+                lock = try ListenLock(HostPort(settings.listen.address.host, server.listenPort))
+            }
+            defer { lock.release() }
+            let handOver = try server.begin(descriptors, lock, inheritance)
+            return try server.runUntilAsked(handOver)
+        } catch {
+            inheritance?.decline("\(error)")
+            throw error
         }
-        defer { lock.release() }
-        return try server.runUntilAsked()
     }
 
-    private init(settings: GatewaySettings, configFile: String) throws {
+    private init(settings: GatewaySettings, configFile: String, listeners: [Int32]) throws {
         let plain = PlainSettings(settings: settings)
         try Self.makeStateDirectory(settings.state.directory)
         self.settings = Mutex(settings)
         self.configFile = configFile
-        let loopCount = settings.listen.loops > 0 ? settings.listen.loops : EventLoop.usableCores
+        let loopCount = Self.loopCount(settings)
         workers = (0..<loopCount).map { _ in Worker() }
         loads = (0..<loopCount).map { _ in LoopLoad() }
         let keys = KeyDirectory(
@@ -69,17 +82,20 @@ package final class GatewayServer: Sendable {
             level: Self.level(settings.log.level))
         telemetry.addSource { [log] page in log.append(to: &page) }
         fleet = Mutex(try plain.fleet(before: nil))
-        let descriptors = try Self.openListeners(settings, count: loopCount)
-        listenPort = Listener.port(of: descriptors[0])
+        listenPort = Listener.port(of: listeners[0])
         listenAddress = "\(settings.listen.address.host):\(listenPort)"
-        try startLoops(plain, descriptors)
     }
 
     // MARK: Starting
 
-    private func startLoops(_ plain: PlainSettings, _ descriptors: [Int32]) throws {
+    private static func loopCount(_ settings: GatewaySettings) -> Int {
+        settings.listen.loops > 0 ? settings.listen.loops : EventLoop.usableCores
+    }
+
+    func startLoops(_ intents: [String: HealthMachine.Intent]) throws {
         let fleet = fleet.withLock { $0 }
-        let settings = plain.settings
+        let settings = settings.withLock { $0 }
+        let plain = PlainSettings(settings: settings)
         let serverTLS = try plain.listenerTLS()
         let connections = plain.connections
         let pipeline = plain.pipeline
@@ -110,30 +126,26 @@ package final class GatewayServer: Sendable {
                     let control = ControlPlane(loop: loop, server: self, loopServer: server)
                     loop.resident = control
                     control.followKeys(redis, settings)
-                    control.use(fleet, intents: [:])
-                    try control.listen(settings.admin)
+                    control.use(fleet, intents: intents)
                 } else {
                     loop.resident = server
                 }
             }
         }
-        // All loops stand before the first connection may come.
-        for (worker, descriptor) in zip(workers, descriptors) {
-            try worker.call { loop in try LoopServer.on(loop)?.listen(descriptor) }
-        }
-        log.start()
-        log.events.log(
-            .info, "started", "weir \(Self.version) listens on \(listenAddress)",
-            ["address": listenAddress, "loops": String(workers.count)])
     }
 
-    private static func openListeners(_ settings: GatewaySettings, count: Int) throws -> [Int32] {
+    /// One for each loop, or more where the process before had more: each may have connections in its queue.
+    private static func openListeners(_ settings: GatewaySettings, _ inheritance: Inheritance?) throws -> [Int32] {
         let wanted = settings.listen.address
         guard var address = try SocketAddress.resolve(host: wanted.host, port: wanted.port).first else {
             throw StartProblem("listen.address: \(wanted.host) has no address")
         }
-        var descriptors: [Int32] = []
-        for _ in 0..<count {
+        var descriptors = inheritance?.publicListeners ?? []
+        for descriptor in descriptors {
+            Listener.adopt(descriptor, backlog: Int32(settings.listen.backlog))
+            address.port = Listener.port(of: descriptor)
+        }
+        while descriptors.count < loopCount(settings) {
             let descriptor = try Listener.open(
                 address, backlog: Int32(settings.listen.backlog), sharesPort: true)
             address.port = Listener.port(of: descriptor)
@@ -168,41 +180,6 @@ package final class GatewayServer: Sendable {
         case .off: .off
         case .file(let path): .file(path)
         }
-    }
-
-    // MARK: Running
-
-    private func runUntilAsked() throws -> Int32 {
-        while true {
-            switch Signals.wait() {
-            case SIGTERM: return shutDown(grace: settings.withLock { $0.timeouts.shutdownGrace })
-            case SIGINT: return shutDown(grace: .zero)
-            case SIGHUP:
-                log.reopen()
-                if let problem = reload() { log.events.log(.error, "reload_refused", problem) }
-            case SIGUSR1: log.reopen()
-            default: break
-            }
-        }
-    }
-
-    /// Stops accepting after `grace`, lets running requests finish, and ends. A second signal ends at once.
-    private func shutDown(grace: Interval) -> Int32 {
-        shared.isDraining.store(true, ordering: .relaxed)
-        log.events.log(.info, "draining", "Asked to end: running requests finish.")
-        let isForced = Signals.wait(atMost: grace)
-        for worker in workers { worker.post { loop in LoopServer.on(loop)?.drain() } }
-        let deadline = EventLoop.monotonic() + settings.withLock { $0.timeouts.drain }
-        var isHurried = isForced
-        while !isHurried, connectionCount > 0, EventLoop.monotonic() < deadline {
-            isHurried = Signals.wait(atMost: .milliseconds(10))
-        }
-        let left = connectionCount
-        for worker in workers { worker.post { loop in LoopServer.on(loop)?.closeAll() } }
-        _ = try? workers[0].call { loop in ControlPlane.on(loop)?.stop() }
-        log.events.log(left == 0 ? .info : .warning, "stopped", "Ended with \(left) connections open.")
-        log.stop(within: .seconds(2))
-        return left == 0 ? 0 : 1
     }
 
     var connectionCount: Int { loads.reduce(0) { $0 + $1.count } }

@@ -5,7 +5,13 @@ import Glibc
 ///
 /// A Unix socket in the abstract namespace: it needs no file and ends with the process.
 struct ListenLock {
+    /// -1 for none.
     private let descriptor: Int32
+    /// For the process that takes over; nil for none.
+    var shared: Int32? { descriptor < 0 ? nil : descriptor }
+
+    /// The lock of the process before.
+    init(inherited: Int32) { descriptor = inherited }
 
     /// - Throws: ``StartProblem`` when another gateway of this user or any other holds the address.
     init(_ address: HostPort) throws {

@@ -20,7 +20,10 @@ final class LoopServer {
     let loop: EventLoop
     let services: LoopServices
     private let path: RequestPath
-    private var listener: Listener?
+    /// Usually one; more when a process with more loops handed its own over.
+    private var listeners: [Listener] = []
+    /// Another process accepts in our place: what is open here ends with its next request.
+    private var isLeaving = false
     /// Open client connections, so that draining reaches the idle ones.
     private var connections: [ObjectIdentifier: ServerConnection] = [:]
     private let loads: [LoopLoad]
@@ -54,12 +57,21 @@ final class LoopServer {
     }
 
     func listen(_ descriptor: Int32) throws(SocketError) {
-        listener = try Listener(on: loop, descriptor: descriptor) { [unowned self] socket in accepted(socket) }
+        listeners.append(
+            try Listener(on: loop, descriptor: descriptor) { [unowned self] socket in accepted(socket) })
     }
 
-    func stopListening() {
-        listener?.close()
-        listener = nil
+    private func stopListening() {
+        for listener in listeners { listener.close() }
+        listeners = []
+    }
+
+    /// Stops accepting: another process has these listeners too. Every connection gets one more request.
+    func handOver() {
+        isLeaving = true
+        for listener in listeners { listener.handOver() }
+        listeners = []
+        for connection in connections.values { connection.endAfterNextRequest() }
     }
 
     /// Idle connections end now, the others after their request.
@@ -108,6 +120,7 @@ final class LoopServer {
         }
         let connection = ServerConnection(stream, settings: services.connectionSettings, memory: services.shared.memory)
         connections[ObjectIdentifier(connection)] = connection
+        if isLeaving { connection.endAfterNextRequest() }
         peak = max(peak, connections.count)
         loop.spawn { [self] in
             await path.serve(connection)

@@ -171,7 +171,8 @@ struct PlainSettings {
     private func poolSettings(_ pool: GatewayConfig.PoolSettings) -> Upstreams.PoolSettings {
         let timeouts = settings.timeouts
         return Upstreams.PoolSettings(
-            name: pool.name, models: pool.models.map { ServedModel(name: $0.name, upstreamName: $0.upstream) },
+            name: pool.name,
+            models: pool.models.map { ServedModel(name: $0.name, upstreamName: $0.upstream, fallback: $0.fallback) },
             policy: pool.policy == .roundRobin ? .smoothRoundRobin : .leastInFlight,
             health: HealthSettings(
                 interval: pool.probe.interval, jitterPercent: Int(pool.probe.jitter * 100), fall: pool.probe.fall,
@@ -180,7 +181,8 @@ struct PlainSettings {
             probeTimeout: pool.probe.timeout,
             timeouts: UpstreamTimeouts(
                 connect: timeouts.connect, firstByte: timeouts.firstByte, firstContent: timeouts.firstContent,
-                streamStall: timeouts.streamStall, total: timeouts.total, headHold: timeouts.headHold),
+                firstContentPerKiB: timeouts.firstContentPerKiB, streamStall: timeouts.streamStall,
+                total: timeouts.total, headHold: timeouts.headHold),
             attempt: AttemptSettings(sendsMax: pool.retry.replicasMax, waitMax: .seconds(10)),
             retryPercent: Int(pool.retry.budgetRatio * 100), retriesPerSecond: pool.retry.budgetPerSecond,
             queueLength: pool.queue.length, queueTimeout: pool.queue.timeout,

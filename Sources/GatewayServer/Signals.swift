@@ -6,7 +6,7 @@ enum Signals {
     private static func handled() -> sigset_t {
         var set = sigset_t()
         sigemptyset(&set)
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1] { sigaddset(&set, signal) }
+        for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] { sigaddset(&set, signal) }
         return set
     }
 
@@ -25,14 +25,25 @@ enum Signals {
         return signal
     }
 
+    /// The next signal within `interval`; nil when none came.
+    static func next(within interval: Interval) -> Int32? {
+        var set = handled()
+        var time = Self.time(interval)
+        let signal = sigtimedwait(&set, nil, &time)
+        return signal > 0 ? signal : nil
+    }
+
     /// Waits for `interval`. - Returns: whether a signal to end came meanwhile.
     static func wait(atMost interval: Interval) -> Bool {
         var set = sigset_t()
         sigemptyset(&set)
         sigaddset(&set, SIGTERM)
         sigaddset(&set, SIGINT)
-        var time = timespec(
-            tv_sec: Int(interval.nanoseconds / 1_000_000_000), tv_nsec: Int(interval.nanoseconds % 1_000_000_000))
+        var time = Self.time(interval)
         return sigtimedwait(&set, nil, &time) > 0
+    }
+
+    private static func time(_ interval: Interval) -> timespec {
+        timespec(tv_sec: Int(interval.nanoseconds / 1_000_000_000), tv_nsec: Int(interval.nanoseconds % 1_000_000_000))
     }
 }

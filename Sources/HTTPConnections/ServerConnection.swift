@@ -52,6 +52,8 @@ public final class ServerConnection {
     private var isBroken = false
     /// Asked to end after the current request: an idle connection ends at once.
     package private(set) var isDraining = false
+    /// The next request is the last one.
+    private var isLeaving = false
     /// The reply in progress says `Connection: close`, or its framing ends with the connection.
     package var closesAfterReply = false
 
@@ -83,6 +85,7 @@ public final class ServerConnection {
                         requestEnd = end
                         body = end..<end
                         isBodyRead = head.framing == .none || head.framing == .length(0)
+                        if isLeaving { closesAfterReply = true }
                         return true
                     }
                 } catch {
@@ -258,6 +261,10 @@ public final class ServerConnection {
         isDraining = true
         parking.wake()
     }
+
+    /// Ends the connection with the next request, whose reply says so: nothing is closed under a client that is about
+    /// to send one.
+    package func endAfterNextRequest() { isLeaving = true }
 
     /// Ends the connection whatever runs on it: its task finds the client gone.
     package func abort() {

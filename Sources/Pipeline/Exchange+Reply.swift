@@ -7,6 +7,7 @@ import Wire
 
 /// Heads and bodies of what the client gets.
 extension Exchange: ReplyDelegate {
+    package var callerKey: String { principal?.id ?? "" }
     package var usesChunks: Bool { connection.head.minorVersion == 1 }
 
     /// HTTP/1.0 can't tell a broken stream from a whole one, except by a reset.

@@ -32,6 +32,8 @@ package final class Exchange {
     var reservation: KeyBudget.Reservation?
     var standing: KeyBudget.Standing?
     var model: ServedModel?
+    /// The model that was asked instead of the one that the client named.
+    var fallback: String?
     var session: OpenSession?
     /// The session that the request names, whether it could be opened or not.
     var sessionID: String?
@@ -82,6 +84,7 @@ package final class Exchange {
         reservation = nil
         standing = nil
         model = nil
+        fallback = nil
         session = nil
         sessionID = nil
         sessionDegraded = nil

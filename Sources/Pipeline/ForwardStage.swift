@@ -26,7 +26,26 @@ struct ForwardStage {
             call.edits.messages = session.edit
         }
         appendFields(exchange)
-        switch try await services.upstreams.forward(call) {
+        var fallback: ModelFallback?
+        // One place where the answer is awaited, whichever model gives it.
+        while true {
+            let result: Result<ForwardResult, GatewayError>
+            do throws(GatewayError) {
+                result = .success(try await services.upstreams.forward(call))
+            } catch {
+                result = .failure(error)
+            }
+            if exchange.model?.fallback.isEmpty == false || fallback != nil,
+                ModelFallback.turn(exchange, after: result, &fallback)
+            {
+                continue
+            }
+            return try served(fallback?.finalResult(exchange, result) ?? result)
+        }
+    }
+
+    private func served(_ result: Result<ForwardResult, GatewayError>) throws(GatewayError) -> Served {
+        switch try result.get() {
         case .whole(let reply): return .whole(reply)
         case .streamed: return .streamed
         case .refused(let status, let body, let retryAfter):

@@ -49,7 +49,14 @@ struct SettleStage {
         case .replayed(let reply): replay(reply, exchange)
         case .refused(let status, let body, let retryAfter):
             await forgetTurn(exchange)
-            exchange.reply(refused: status, body: body, retryAfter: retryAfter)
+            if exchange.call.isHeadSent {
+                // The head went out while the first content was awaited: the refusal is told in the stream.
+                breakStream(exchange)
+                exchange.call.relay.sendFailure(
+                    exchange.call, UpstreamError.normalise(status: status, body: body.span))
+            } else {
+                exchange.reply(refused: status, body: body, retryAfter: retryAfter)
+            }
             return status == 429 || status >= 500
                 ? Outcome(.upstreamFailed(status == 429 || status == 503 ? .busy : .serverError))
                 : Outcome(.invalidRequest(message: "", param: nil))
@@ -94,10 +101,14 @@ struct SettleStage {
             return
         }
         guard exchange.call.isHeadSent else { return exchange.reply(error) }
-        // The client has a 200 already: the failure is told in the stream, without `[DONE]`, and the connection ends.
+        breakStream(exchange)
+        exchange.call.relay.sendFailure(exchange.call, error)
+    }
+
+    /// The client has a 200 already: the failure is told in the stream, without `[DONE]`, and the connection ends.
+    private func breakStream(_ exchange: Exchange) {
         exchange.didBreakStream = true
         exchange.connection.closesAfterReply = true
-        exchange.call.relay.sendFailure(exchange.call, error)
     }
 
     // MARK: Sessions
@@ -194,6 +205,7 @@ struct SettleStage {
         record.principal = exchange.principal?.id
         record.tokenProblem = problem
         record.pool = call.pool?.name
+        record.fallback = exchange.fallback
         record.hasSession = exchange.session != nil
         record.isStream = call.request?.isStream ?? false
         record.status = exchange.status

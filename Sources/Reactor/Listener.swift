@@ -9,6 +9,8 @@ import Glibc
 package final class Listener: EventSource {
     /// Connections accepted in one turn of the loop, so that a flood leaves others their turn.
     private static let acceptsPerTurn = 64
+    /// Times that many are accepted at the end: the largest backlog that there can be.
+    private static let turnsOfClosing = 1024
     /// Bytes that the kernel holds unsent for one connection. Without it that is megabytes for a client that reads
     /// nothing, and one that reads slowly frees so few of them that it seems to read nothing.
     private static let unsentBytesMax: Int32 = 128 << 10
@@ -76,20 +78,38 @@ package final class Listener: EventSource {
         }
     }
 
-    /// Stops accepting and closes the listening socket. Connections waiting in its queue are accepted first.
+    /// For a listening socket that another process opened: how many connections may wait, as this one wants it.
+    package static func adopt(_ descriptor: Int32, backlog: Int32) { listen(descriptor, backlog) }
+
+    /// Stops accepting and closes the listening socket. Connections waiting in its queue are accepted first; there are
+    /// at most as many as its backlog.
     package func close() {
         guard !isClosed else { return }
         isClosed = true
-        acceptWaiting()
+        var turns = 0
+        while turns < Self.turnsOfClosing, acceptWaiting() { turns += 1 }
+        leave()
+    }
+
+    /// Stops accepting and closes this process's descriptor. Another process has one too, so that the socket and the
+    /// connections in its queue live on.
+    package func handOver() {
+        guard !isClosed else { return }
+        isClosed = true
+        leave()
+    }
+
+    private func leave() {
         timer.cancel()
         timer.onFire(nil)
         loop.pause(self)
         Glibc.close(descriptor)
     }
 
-    override func ready(_ events: UInt32) { acceptWaiting() }
+    override func ready(_ events: UInt32) { _ = acceptWaiting() }
 
-    private func acceptWaiting() {
+    /// - Returns: whether more may be waiting.
+    private func acceptWaiting() -> Bool {
         for _ in 0..<Self.acceptsPerTurn {
             let accepted = weir_accept(descriptor)
             if accepted >= 0 {
@@ -103,10 +123,11 @@ package final class Listener: EventSource {
                 isPaused = true
                 loop.pause(self)
                 timer.set(loop.now + .milliseconds(100))
-                return
-            default: return
+                return false
+            default: return false
             }
         }
+        return true
     }
 
     private func resume() {

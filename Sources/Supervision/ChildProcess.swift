@@ -136,7 +136,7 @@ private func withCStrings<Result>(
 }
 
 /// Runs `work` on a thread of its own with all signals blocked: they belong to the main thread.
-func detachThread(_ work: @escaping @Sendable () -> Void) {
+package func detachThread(_ work: @escaping @Sendable () -> Void) {
     final class Work: Sendable {
         let run: @Sendable () -> Void
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
@@ -153,7 +153,7 @@ func detachThread(_ work: @escaping @Sendable () -> Void) {
             if let argument { Unmanaged<Work>.fromOpaque(argument).takeRetainedValue().run() }
             return nil
         }, argument)
-    precondition(result == 0, "no thread left to watch a child process")
+    precondition(result == 0, "no thread left")
     pthread_detach(thread)
     pthread_sigmask(SIG_SETMASK, &before, nil)
 }

@@ -17,6 +17,8 @@ package struct AccessRecord {
     /// What was asked for, from a fixed list such as `chat_completions`; never the URL.
     package var path: StaticString
     package var pool: String?
+    /// The model that was asked instead of the one that the client named.
+    package var fallback: String?
     package var hasSession = false
     package var isStream = false
     /// 0 when nothing was sent.
@@ -69,6 +71,8 @@ package struct AccessRecord {
             if model.isEmpty { line.put("null") } else { line.put(quoted: model, limit: 128) }
             line.put(",\"pool\":")
             line.put(quotedOrNull: pool)
+            line.put(",\"fallback\":")
+            if let fallback { line.put(quoted: fallback, limit: 128) } else { line.put("null") }
             if hasSession { line.put(",\"session\":true") } else { line.put(",\"session\":false") }
             if isStream { line.put(",\"stream\":true") } else { line.put(",\"stream\":false") }
             line.put(",\"status\":")

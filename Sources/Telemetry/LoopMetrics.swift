@@ -16,6 +16,21 @@ package enum ResumeResult: Int, Sendable, CaseIterable {
     }
 }
 
+/// Why a request went to another model than the one that it named.
+package enum FallbackReason: Int, Sendable, CaseIterable {
+    /// No replica of its model answered: all down, full, busy or failing.
+    case exhausted
+    /// The prompt was too long for its model.
+    case contextLength
+
+    package var label: String {
+        switch self {
+        case .exhausted: "exhausted"
+        case .contextLength: "context_length"
+        }
+    }
+}
+
 /// What one loop counts about one pool.
 package final class PoolMetrics: Sendable {
     let requests = InlineArray<64, Counter> { _ in Counter() }
@@ -26,6 +41,7 @@ package final class PoolMetrics: Sendable {
     let promptTokens = Counter()
     let completionTokens = Counter()
     let retries = Counter()
+    let fallbacks = InlineArray<2, Counter> { _ in Counter() }
     let resumes = InlineArray<4, Counter> { _ in Counter() }
 }
 
@@ -85,6 +101,8 @@ package final class LoopMetrics: Sendable {
     }
     /// A request moves to another replica before its first content.
     package func retried(pool: Int) { pools[pool].retries.add() }
+    /// A request left the pool for another model.
+    package func fellBack(_ reason: FallbackReason, pool: Int) { pools[pool].fallbacks[reason.rawValue].add() }
     /// A stream that broke after its first content was continued, or could not be.
     package func resumed(_ way: ResumeResult, pool: Int) { pools[pool].resumes[way.rawValue].add() }
     /// One attempt at a replica ended.

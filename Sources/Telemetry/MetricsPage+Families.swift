@@ -31,6 +31,13 @@ extension MetricsPage {
         for (pool, name) in shape.pools.enumerated() {
             sample(["pool": name], loops.sum { $0.pools[pool].retries.value })
         }
+        family("weir_fallbacks_total", .counter, "Requests that left the pool for another model, by why.")
+        for (pool, name) in shape.pools.enumerated() {
+            for reason in FallbackReason.allCases {
+                let count = loops.sum { $0.pools[pool].fallbacks[reason.rawValue].value }
+                sample(["pool": name, "reason": reason.label], count)
+            }
+        }
         family("weir_resumes_total", .counter, "Streams that broke after their first content, by the way they went on.")
         for (pool, name) in shape.pools.enumerated() {
             for way in ResumeResult.allCases {

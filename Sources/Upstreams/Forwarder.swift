@@ -100,8 +100,8 @@ extension LoopUpstreams {
         } else {
             _ = journey.attempt.handle(.sent(replica: replica.index), now: loop.now) { false }
         }
-        call.sends = journey.attempt.sends
-        if call.sends > 1, !onNewConnection, !isResume { metrics.retried(pool: route.pool.index) }
+        call.sends = call.sendsBefore + journey.attempt.sends
+        if journey.attempt.sends > 1, !onNewConnection, !isResume { metrics.retried(pool: route.pool.index) }
         begin(call, at: replica)
         return .send(replica, way)
     }

@@ -73,34 +73,61 @@ extension LoopUpstreams {
         }
     }
 
+    /// How often a waiter looks although nobody called it: places also come when a cool-down or a breaker's stop ends.
+    private static let lookInterval = Interval.seconds(1)
+
     private func pickFromQueue(
         _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, _ journey: Journey?
     ) async -> Picked {
-        let pool = route.pool
-        let timeout = pool.settings.queueTimeout
-        guard timeout > .zero, let waiter = pool.queue.enter(parking: call.parking) else {
-            return .failed(.queueFull(retryAfter: .seconds(1)))
-        }
+        let queue = route.pool.queue
+        let timeout = route.pool.settings.queueTimeout
+        guard timeout > .zero,
+            let (ticket, isCalled) = queue.enter(
+                parking: call.parking, key: call.delegate?.callerKey ?? "", avoiding: exclusions)
+        else { return .failed(.queueFull(retryAfter: .seconds(1))) }
         let entered = loop.now
-        defer {
-            pool.queue.leave(waiter)
-            pool.queue.wakeFirst()
-            call.queueWait = call.queueWait + (loop.now - entered)
-            metrics.queueWaited(loop.now - entered, pool: pool.index)
-        }
         let deadline = min(entered + timeout, call.deadline)
+        var looks = isCalled
+        var nextLook = entered + Self.lookInterval
         while true {
-            if pool.queue.isFirst(waiter) {
+            if looks {
                 switch pickNow(exclusions, in: route, journey) {
-                case .replica(let replica): return .replica(replica)
-                case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
-                case .full: break
+                case .replica(let replica):
+                    leaveQueue(ticket, call, in: route.pool, since: entered, with: replica)
+                    return .replica(replica)
+                case .noneLeft(let coolAt):
+                    leaveQueue(ticket, call, in: route.pool, since: entered)
+                    return .noneLeft(coolAt: coolAt)
+                case .full: queue.lookedInVain(ticket, passesOn: isCalledForFreePlace(ticket, in: route.pool))
                 }
             }
-            if call.client.isClientGone { return .failed(.clientGone) }
-            if await call.parking.park(until: deadline) == .deadline {
-                return .failed(.queueTimeout(retryAfter: .seconds(1)))
+            if call.client.isClientGone {
+                leaveQueue(ticket, call, in: route.pool, since: entered)
+                return .failed(.clientGone)
             }
+            if await call.parking.park(until: min(deadline, nextLook)) == .deadline, loop.now >= deadline {
+                leaveQueue(ticket, call, in: route.pool, since: entered)
+                return .failed(loop.now >= call.deadline ? .totalTimeout : .queueTimeout(retryAfter: .seconds(1)))
+            }
+            looks = queue.isCalled(ticket) || loop.now >= nextLook
+            if looks { nextLook = loop.now + Self.lookInterval }
         }
+    }
+
+    /// The place that it was called for may be somebody else's.
+    private func isCalledForFreePlace(_ ticket: WaitQueue.Ticket, in pool: Pool) -> Bool {
+        guard let index = pool.queue.replica(of: ticket) else { return false }
+        return pool.isUsable(pool.replicas[index], now: loop.now)
+    }
+
+    /// - Parameter taken: where it got a place. Where there are more of them, the next one is called.
+    private func leaveQueue(
+        _ ticket: WaitQueue.Ticket, _ call: UpstreamCall, in pool: Pool, since entered: Moment,
+        with taken: Replica? = nil
+    ) {
+        pool.queue.leave(ticket, passesOn: isCalledForFreePlace(ticket, in: pool))
+        if let taken { pool.placeFreed(at: taken, now: loop.now) }
+        call.queueWait = call.queueWait + (loop.now - entered)
+        metrics.queueWaited(loop.now - entered, pool: pool.index)
     }
 }

@@ -59,6 +59,7 @@ extension LoopUpstreams {
             guard let request = call.request else { return }
             var added = ByteWriter()
             let spliced = call.edits.splice(body, of: request, added: &added)
+            call.sentBodyBytes = spliced.length
             call.outgoing.reserve(512 + call.forwardedFields.count + min(spliced.length, Self.copiedBodyBytesMax))
             call.outgoing.append("POST ")
             call.outgoing.append(settings.pathPrefix)
@@ -146,6 +147,7 @@ extension LoopUpstreams {
         case .stalled: return broken(loop.now >= call.deadline ? .totalTimeout : .stalled)
         }
         let sentAt = loop.now
+        let deadline = min(sentAt + firstByteLimit(of: call, in: pool), call.deadline)
         while true {
             do throws(HTTPViolation) {
                 if try connection.parseHead(limits: pool.settings.replyHead, method: .post) { break }
@@ -162,12 +164,16 @@ extension LoopUpstreams {
                 return .clientGone
             }
             if call.isReplicaDead { return broken(.declaredDead) }
-            let deadline = min(sentAt + pool.settings.timeouts.firstByte, call.deadline)
             if await call.parking.park(until: deadline) == .deadline {
                 return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout)
             }
         }
         return await readReply(call, on: connection, with: replica, in: pool, sentAt: sentAt, isContinuation)
+    }
+
+    private func firstByteLimit(of call: UpstreamCall, in pool: Pool) -> Interval {
+        pool.settings.timeouts.firstByte(
+            bodyBytes: call.sentBodyBytes, isStream: call.request?.isStream ?? false)
     }
 
     private func readReply(
@@ -201,7 +207,7 @@ extension LoopUpstreams {
     private func readWhole(
         _ call: UpstreamCall, on connection: ClientConnection, with replica: Replica, in pool: Pool, sentAt: Moment
     ) async -> SendOutcome {
-        let deadline = min(sentAt + pool.settings.timeouts.firstByte, call.deadline)
+        let deadline = min(sentAt + firstByteLimit(of: call, in: pool), call.deadline)
         if let outcome = await gather(
             call, on: connection, in: pool, max: Self.wholeReplyBytesMax, deadline: deadline)
         {
@@ -210,7 +216,7 @@ extension LoopUpstreams {
         }
         // A second reply, or the end of a longer one: which of the two framings the replica meant, nobody knows.
         if connection.hasSurplus { return .failed(.malformedReply, isStale: false) }
-        if let failure = readFacts(of: connection, into: call) { return .failed(failure, isStale: false) }
+        if let failure = readFacts(of: connection, into: call) { return failed(failure, call) }
         call.firstContentAt = loop.now
         return .whole(WholeReply(connection: connection, replica: replica))
     }
@@ -219,7 +225,10 @@ extension LoopUpstreams {
     private func readFacts(of connection: ClientConnection, into call: UpstreamCall) -> UpstreamFailure? {
         do throws(JSONProblem) {
             let reply = try connection.withBody { body throws(JSONProblem) in try ChatChunk.read(body) }
-            if reply.isError { return .inBandError }
+            if reply.isError {
+                connection.withBody { call.keep(inBandError: $0) }
+                return .inBandError
+            }
             if reply.isAborted { return .aborted }
             if !reply.isCompleteReply { return .missingEnd }
             call.usage = reply.usage
@@ -228,6 +237,17 @@ extension LoopUpstreams {
         } catch {
             return connection.body.isEmpty ? .emptyAnswer : .malformedReply
         }
+    }
+
+    /// An error inside a 200 is the replica's failure, unless it says that the request is to blame: then it counts as
+    /// the status that it should have had.
+    private func failed(_ failure: UpstreamFailure, _ call: UpstreamCall) -> SendOutcome {
+        if failure == .inBandError, !call.relay.hasContent,
+            let status = UpstreamError.statusOfRefusal(inBand: call.inBandError.span)
+        {
+            return .status(status, body: call.inBandError, retryAfter: nil)
+        }
+        return .failed(failure, isStale: false)
     }
 
     /// Reads the whole body. - Returns: nil when it is there.
@@ -272,7 +292,7 @@ extension LoopUpstreams {
                 return .clientGone
             case .failed(let failure):
                 connection.close(reset: true)
-                return .failed(failure, isStale: false)
+                return failed(failure, call)
             case nil: break
             }
             if call.isReplicaDead, !relay.hasContent {
@@ -280,7 +300,9 @@ extension LoopUpstreams {
                 return .failed(.declaredDead, isStale: false)
             }
             let hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
-            let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline)
+            // The first content wakes nobody: until it is here, a stall may begin at any moment.
+            let mayStall = relay.hasContent ? Moment.never : loop.now + timeouts.streamStall
+            let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall)
             guard await call.parking.park(until: next) == .deadline else { continue }
             if loop.now >= call.deadline { return timedOut(.totalTimeout, connection) }
             // Events that came while the task slept have moved it.
@@ -298,7 +320,8 @@ extension LoopUpstreams {
     /// When the stream counts as stalled, by whom it waits for: a client that takes nothing isn't the replica's fault.
     private func stallEnd(of call: UpstreamCall, _ timeouts: UpstreamTimeouts, _ sentAt: Moment) -> Moment {
         if call.client.hasUnsent { return call.client.tookBytesAt + call.client.settings.writeStall }
-        return call.relay.hasContent ? call.relay.lastEventAt + timeouts.streamStall : sentAt + timeouts.firstContent
+        if call.relay.hasContent { return call.relay.lastEventAt + timeouts.streamStall }
+        return sentAt + timeouts.firstContent(bodyBytes: call.sentBodyBytes)
     }
 
     private func timedOut(_ failure: UpstreamFailure, _ connection: ClientConnection) -> SendOutcome {

@@ -85,7 +85,7 @@ package final class LoopUpstreams {
             last.activePlace = place
         }
         replica.release()
-        pool.queue.wakeFirst()
+        pool.placeFreed(at: replica, now: loop.now)
     }
 
     /// It was just declared down: requests that wait there for the first content move at once, if another replica

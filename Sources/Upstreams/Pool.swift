@@ -10,6 +10,8 @@ package struct UpstreamTimeouts: Equatable, Sendable {
     package var firstByte: Interval
     /// From the request's last byte to the first content of a stream.
     package var firstContent: Interval
+    /// Added to both for each KiB of the request's body: a long prompt is slow, not dead.
+    package var firstContentPerKiB: Interval
     /// Between two events of a stream.
     package var streamStall: Interval
     /// From the request's arrival to the answer's end.
@@ -18,16 +20,27 @@ package struct UpstreamTimeouts: Equatable, Sendable {
     package var headHold: Interval
 
     package init(
-        connect: Interval, firstByte: Interval, firstContent: Interval, streamStall: Interval, total: Interval,
-        headHold: Interval
+        connect: Interval, firstByte: Interval, firstContent: Interval, firstContentPerKiB: Interval,
+        streamStall: Interval, total: Interval, headHold: Interval
     ) {
         self.connect = connect
         self.firstByte = firstByte
         self.firstContent = firstContent
+        self.firstContentPerKiB = firstContentPerKiB
         self.streamStall = streamStall
         self.total = total
         self.headHold = headHold
     }
+
+    /// How long a stream's first content may take after a request with such a body.
+    package func firstContent(bodyBytes: Int) -> Interval { firstContent + allowance(bodyBytes) }
+
+    /// How long a reply's first byte may take. A stream whose head is later than its content may be is as dead.
+    package func firstByte(bodyBytes: Int, isStream: Bool) -> Interval {
+        (isStream ? min(firstByte, firstContent) : firstByte) + allowance(bodyBytes)
+    }
+
+    private func allowance(_ bodyBytes: Int) -> Interval { firstContentPerKiB * Int64(bodyBytes / 1_024) }
 }
 
 /// What the configuration says of one pool, beside its replicas.
@@ -76,10 +89,13 @@ package struct ServedModel: Equatable, Sendable {
     package var name: String
     /// The replicas' name where it differs.
     package var upstreamName: String?
+    /// Models to ask instead, in order, when this one can't answer.
+    package var fallback: [String]
 
-    package init(name: String, upstreamName: String?) {
+    package init(name: String, upstreamName: String?, fallback: [String] = []) {
         self.name = name
         self.upstreamName = upstreamName
+        self.fallback = fallback
     }
 }
 
@@ -100,6 +116,17 @@ package final class Pool: Sendable {
     }
 
     package var isAnyServing: Bool { replicas.contains { $0.isServing } }
+
+    /// A place may be free at the replica: whoever waits longest for one looks.
+    package func placeFreed(at replica: Replica, now: Moment) {
+        guard queue.length > 0, isUsable(replica, now: now) else { return }
+        queue.placeFreed(at: replica.index)
+    }
+
+    /// Whether somebody could take a place there: with nobody serving, everybody is as good (``Panic``).
+    func isUsable(_ replica: Replica, now: Moment) -> Bool {
+        replica.hasRoom(now: now) && (replica.isServing || !isAnyServing)
+    }
 }
 
 /// All pools of one configuration, and which of them serves a model. Replaced as a whole on reload.
@@ -123,6 +150,22 @@ package final class Fleet: Sendable {
         guard let place = poolByModel[name] else { return nil }
         let pool = pools[place.pool]
         return (pool, pool.settings.models[place.model])
+    }
+
+    /// Models tried for one request besides the one that it asked for.
+    private static let fallbacksMax = 8
+
+    /// Who is asked instead of `model`, in order: each of its fallbacks, followed by that one's own.
+    package func fallbacks(of model: ServedModel) -> [(pool: Pool, model: ServedModel)] {
+        var found: [(pool: Pool, model: ServedModel)] = []
+        var waiting = Array(model.fallback.reversed())
+        while let name = waiting.popLast(), found.count < Self.fallbacksMax {
+            guard name != model.name, !found.contains(where: { $0.model.name == name }), let next = find(model: name)
+            else { continue }
+            found.append(next)
+            waiting.append(contentsOf: next.model.fallback.reversed())
+        }
+        return found
     }
 
     package var isAnyServing: Bool { pools.contains { $0.isAnyServing } }

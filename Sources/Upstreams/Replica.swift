@@ -96,12 +96,17 @@ package final class Replica: Sendable {
 
     // MARK: Requests in flight
 
-    package var inFlight: Int { inFlightCount.load(ordering: .relaxed) }
+    package var inFlight: Int { inFlightCount.load(ordering: .sequentiallyConsistent) }
 
     func availability(now: Moment) -> ReplicaPicker.Availability {
         guard isServing, coolUntil.load(ordering: .relaxed) <= now.nanoseconds else { return .unavailable }
         if isBreakerActive.load(ordering: .relaxed), !breaker.withLock({ $0.mayPass(now) }) { return .unavailable }
         return inFlight < settings.maxInFlight ? .available : .full
+    }
+
+    /// Whether a request more may be sent there, but for its health.
+    func hasRoom(now: Moment) -> Bool {
+        coolUntil.load(ordering: .relaxed) <= now.nanoseconds && inFlight < settings.maxInFlight
     }
 
     /// All that a choice among bad ones needs; takes the locks that ``availability(now:)`` avoids.
@@ -122,7 +127,7 @@ package final class Replica: Sendable {
         return true
     }
 
-    func release() { inFlightCount.wrappingSubtract(1, ordering: .relaxed) }
+    func release() { inFlightCount.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
 
     // MARK: What traffic shows
 

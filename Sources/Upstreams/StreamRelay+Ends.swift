@@ -59,6 +59,14 @@ extension StreamRelay {
         sendOut(from: start, call, closes: true)
     }
 
+    /// The same with a replica's refusal of the request, where the head went out before it came.
+    package func sendFailure(_ call: UpstreamCall, _ refusal: UpstreamError) {
+        buffers.out.removeAll()
+        let start = buffers.out.openChunk()
+        buffers.out.append(errorEvent: refusal)
+        sendOut(from: start, call, closes: true)
+    }
+
     /// The stream that was relayed, as a whole reply: what a repetition of its turn is answered with.
     package func appendWholeReply(_ call: UpstreamCall, message: Span<UInt8>, to writer: inout ByteWriter) {
         let stream = streamWriter(call)

@@ -37,7 +37,7 @@ package final class StreamRelay: ReadinessHandler {
 
     private(set) var end: End?
     private(set) var lastEventAt = Moment.zero
-    private(set) var hasContent = false
+    package private(set) var hasContent = false
     /// One bit for each choice that has finished.
     private var finished: UInt128 = 0
     private var scanner = SSEScanner(limit: 0)
@@ -247,7 +247,10 @@ package final class StreamRelay: ReadinessHandler {
         } catch {
             return fail(.malformedEvent)
         }
-        if chunk.isError { return fail(.inBandError) }
+        if chunk.isError {
+            call.keep(inBandError: data)
+            return fail(.inBandError)
+        }
         if chunk.isAborted { return fail(.aborted) }
         lastEventAt = client.loop.now
         if let usage = chunk.usage { call.usage = total(usage) }

@@ -32,6 +32,8 @@ package final class UpstreamCall {
     // What became of it.
     package internal(set) var replica: Replica?
     package internal(set) var sends = 0
+    /// Those that were sent to another model's replicas before.
+    private(set) var sendsBefore = 0
     package internal(set) var usage: Usage?
     /// What a whole reply says; `nil` for streams.
     package internal(set) var reply: ChatChunk?
@@ -49,6 +51,11 @@ package final class UpstreamCall {
     var activePlace = -1
     /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.
     var outgoing = ByteWriter()
+    /// The last error inside a 200, to see whose fault it is; at most ``errorBytesMax``.
+    private(set) var inBandError: [UInt8] = []
+    private static let errorBytesMax = 64 << 10
+    /// The length of the body as it was sent last.
+    var sentBodyBytes = 0
     /// The body goes out from where it was received.
     var sendsClientBody = false
     package let relay: StreamRelay
@@ -69,6 +76,7 @@ package final class UpstreamCall {
         holdsEnd = false
         replica = nil
         sends = 0
+        sendsBefore = 0
         usage = nil
         reply = nil
         queueWait = .zero
@@ -77,8 +85,22 @@ package final class UpstreamCall {
         isHeadSent = false
         resumes = 0
         isReplicaDead = false
+        if !inBandError.isEmpty { inBandError = [] }
         outgoing.release()
         relay.reset()
+    }
+
+    func keep(inBandError text: Span<UInt8>) {
+        let kept = text.extracting(first: Self.errorBytesMax)
+        inBandError = kept.withUnsafeBufferPointer { Array($0) }
+    }
+
+    /// Asks another model from now on; answers will be in its name.
+    package func turn(to pool: Pool, _ model: ServedModel) {
+        self.pool = pool
+        modelName = model.name
+        edits.model = BodyEdits.quoted(model.upstreamName ?? model.name)
+        sendsBefore = sends
     }
 
     var attemptRequest: AttemptRequest {
@@ -100,6 +122,8 @@ package final class UpstreamCall {
 package protocol ReplyDelegate: AnyObject {
     /// Appends the head of a streamed 200, chunked or until close as the client's version allows.
     func appendStreamHead(to writer: inout ByteWriter)
+    /// Whose request it is: callers take turns where requests wait.
+    var callerKey: String { get }
     /// Whether the client's connection takes chunks (HTTP/1.1).
     var usesChunks: Bool { get }
 }

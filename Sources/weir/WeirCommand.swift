@@ -19,7 +19,7 @@ struct WeirCommand: ParsableCommand {
                 name: "Operate",
                 subcommands: [
                     StatusCommand.self, ReplicasCommand.self, KeysCommand.self, TokensCommand.self, ConfigCommand.self,
-                    ReloadCommand.self,
+                    ReloadCommand.self, UpgradeCommand.self,
                 ]),
         ])
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness import modes
-from harness.gateway import KEY, chat_body, replica_settings
+from harness.gateway import KEY, OTHER_KEY, chat_body, replica_settings
 from harness.waiting import eventually
 
 WEIGHTS = {"one": 5, "two": 3, "three": 1}
@@ -121,6 +121,78 @@ def test_who_waits_longer_than_the_queue_allows_gets_503(stage):
         assert reply.status == 503 and reply.error["code"] == "queue_timeout"
         steps.allow(1)
         assert first.result().status == 200
+
+
+def waiting(gateway):
+    return gateway.metrics()['weir_queue_length{pool="main"}']
+
+
+def test_callers_take_turns_in_one_queue_over_all_loops(stage):
+    """One key's twenty waiting requests delay another key's by one place each, whichever loop they came to."""
+    replica = stage.replica()
+    gateway = stage.gateway([replica_settings(replica, maxInFlight=1)])
+    steps = replica.steps()
+    replica.mode = modes.held(steps)
+    bodies = [("busy", KEY, n) for n in range(20)] + [("modest", OTHER_KEY, n) for n in range(5)]
+    with ThreadPoolExecutor(32) as pool:
+        replies = [pool.submit(gateway.chat, "first")]
+        eventually(lambda: replica.running == 1, "the first request runs")
+        for place, (name, key, number) in enumerate(bodies):
+            replies.append(pool.submit(gateway.chat, f"{name} {number}", key=key))
+            eventually(lambda: waiting(gateway) == place + 1, f"{place + 1} requests wait")
+        # Whoever waits longest comes next: step by step, so that the order is the queue's.
+        for done in range(len(replies)):
+            eventually(lambda: replica.posts == done + 1, f"request {done + 1} is sent")
+            steps.allow(1)
+        assert all(reply.result().status == 200 for reply in replies)
+    order = [request.messages[0]["content"] for request in replica.requests[1:]]
+    expected = [f"{name} {n}" for n in range(5) for name in ("busy", "modest")] + [f"busy {n}" for n in range(5, 20)]
+    assert order == expected
+    assert replica.running_max == 1 and waiting(gateway) == 0
+    assert gateway.metrics()['weir_queue_wait_seconds_count{pool="main"}'] == 25
+
+
+def test_every_free_place_is_given_to_somebody_who_waits(stage):
+    """Two loops, three replicas, a hundred requests at once: all places are used, none is used twice."""
+    replicas = stage.replicas("one", "two", "three")
+    gateway = stage.gateway([replica_settings(replica, maxInFlight=2) for replica in replicas])
+    gateway.wait_for({"one", "two", "three"})
+    steps = [replica.steps() for replica in replicas]
+    for replica, its in zip(replicas, steps):
+        replica.mode = modes.held(its)
+    with ThreadPoolExecutor(100) as pool:
+        replies = [pool.submit(gateway.chat, f"Question {n}", key=(KEY, OTHER_KEY)[n % 2]) for n in range(100)]
+        eventually(lambda: waiting(gateway) == 94, "six run and the others wait")
+        assert [replica.running for replica in replicas] == [2, 2, 2]
+        for _ in range(16):
+            posts = sum(replica.posts for replica in replicas)
+            for its in steps:
+                its.allow(2)
+            eventually(lambda: sum(replica.posts for replica in replicas) >= min(100, posts + 6), "all places are used")
+        for its in steps:
+            its.allow(100)
+        assert {reply.result().status for reply in replies} == {200}
+    assert [replica.running_max for replica in replicas] == [2, 2, 2]
+    assert sum(replica.posts for replica in replicas) == 100
+
+
+def test_a_replica_that_comes_back_takes_those_who_wait(stage):
+    one, two = stage.replicas("one", "two")
+    gateway = stage.gateway(
+        [replica_settings(one, maxInFlight=1), replica_settings(two, maxInFlight=4)],
+        pool={"probe": {"interval": "100ms", "timeout": "100ms", "fall": 1}})
+    gateway.wait_for({"one", "two"})
+    two.kill()
+    gateway.wait_for({"one"})
+    steps = one.steps()
+    one.mode = modes.held(steps)
+    with ThreadPoolExecutor(4) as pool:
+        replies = [pool.submit(gateway.chat, f"Question {n}") for n in range(4)]
+        eventually(lambda: one.running == 1 and waiting(gateway) == 3, "one runs and three wait")
+        two.start()
+        eventually(lambda: two.posts == 3 and waiting(gateway) == 0, "the three go to the one that came back")
+        steps.allow(1)
+        assert {reply.result().status for reply in replies} == {200}
 
 
 def test_least_in_flight_avoids_the_replica_that_is_at_work(stage):

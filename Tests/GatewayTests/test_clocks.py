@@ -3,10 +3,11 @@
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness.gateway import KEY, chat_body
-from harness.modes import answer, endless, half_open, hang_after_head, stream_that, streamed
+from harness.modes import answer, endless, half_open, hang_after_head, held, stream_that, streamed
 from harness.waiting import eventually
 
 SHORT = {
@@ -283,3 +284,29 @@ def test_four_hundred_slow_readers_cost_the_others_nothing(stage):
         for connection in slow:
             connection.reset()
     eventually(lambda: replica.running == 0, "all replicas are freed")
+
+
+@pytest.mark.parametrize("is_stream", [True, False], ids=["stream", "plain"])
+def test_a_long_prompt_is_given_longer_than_a_short_one(stage, is_stream):
+    replica = stage.replica()
+    steps = replica.steps()
+    replica.mode = held(steps)
+    gateway = stage.gateway(
+        [replica], timeouts={"firstByte": "300ms", "firstContent": "300ms", "firstContentPerKiB": "10s"},
+        pool={"retry": {"replicasMax": 1}})
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(gateway.chat, "x" * 4096, stream=is_stream)
+        eventually(lambda: replica.running == 1, "the long request runs")
+        short = gateway.chat("Hello", stream=is_stream)
+        assert short.status == 504 and short.error["code"] == "first_byte_timeout"
+        eventually(lambda: replica.cancelled == 1, "the short request is given up at the replica")
+        assert replica.running == 1, "the long one, which began earlier, still runs"
+        steps.allow(1)
+        assert long.result().status == 200
+
+
+def test_a_stream_s_head_may_not_be_later_than_its_content(stage):
+    replica = stage.replica(mode=half_open)
+    gateway = stage.gateway(
+        [replica], timeouts={"firstByte": "10m", "firstContent": "300ms"}, pool={"retry": {"replicasMax": 1}})
+    assert gateway.chat("Hello", stream=True).error["code"] == "first_byte_timeout"

@@ -24,6 +24,7 @@ import Wire
             client: "192.0.2.7")
         record.principal = "key_1"
         record.pool = "chat"
+        record.fallback = "small"
         record.hasSession = true
         record.isStream = true
         record.status = 200
@@ -38,10 +39,10 @@ import Wire
         record.overhead = .microseconds(999)
         let expected = """
             {"time":"2026-09-14T08:03:07.042Z","id":"req-1","principal":"key_1","method":"POST",\
-            "path":"chat_completions","model":"tiny","pool":"chat","session":true,"stream":true,"status":200,\
-            "outcome":"ok","replica":"gpu-a","attempts":2,"resumes":1,"prompt_tokens":12,"completion_tokens":345,\
-            "bytes_in":678,"bytes_out":91011,"ttft_ms":123.456,"duration_ms":2000.007,"queue_ms":0.050,\
-            "overhead_ms":0.999,"client":"192.0.2.7"}
+            "path":"chat_completions","model":"tiny","pool":"chat","fallback":"small","session":true,"stream":true,\
+            "status":200,"outcome":"ok","replica":"gpu-a","attempts":2,"resumes":1,"prompt_tokens":12,\
+            "completion_tokens":345,"bytes_in":678,"bytes_out":91011,"ttft_ms":123.456,"duration_ms":2000.007,\
+            "queue_ms":0.050,"overhead_ms":0.999,"client":"192.0.2.7"}
 
             """
         #expect(line(record, model: Array("tiny".utf8)) == expected)
@@ -52,7 +53,10 @@ import Wire
         record.tokenProblem = .badSignature
         record.outcome = Outcome(.invalidAPIKey(.badSignature))
         let found = try members(line(record))
-        for name in ["principal", "model", "pool", "replica", "prompt_tokens", "completion_tokens", "ttft_ms"] {
+        let unknown = [
+            "principal", "model", "pool", "fallback", "replica", "prompt_tokens", "completion_tokens", "ttft_ms",
+        ]
+        for name in unknown {
             #expect(found[name] == .null, "\(name)")
         }
         #expect(found["token_problem"] == .string("bad_signature"))

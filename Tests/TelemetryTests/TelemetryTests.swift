@@ -49,6 +49,10 @@ import Testing
             ("weir_queue_wait_seconds_count{pool=\"embed\"}", { $0.queueWaited(.zero, pool: 1) }),
             ("weir_overhead_seconds_count{pool=\"chat\"}", { $0.overhead(.zero, pool: 0) }),
             ("weir_retries_total{pool=\"chat\"}", { $0.retried(pool: 0) }),
+            ("weir_fallbacks_total{pool=\"chat\",reason=\"exhausted\"}", { $0.fellBack(.exhausted, pool: 0) }),
+            ("weir_fallbacks_total{pool=\"embed\",reason=\"context_length\"}", {
+                $0.fellBack(.contextLength, pool: 1)
+            }),
             ("weir_resumes_total{pool=\"embed\",way=\"prefill\"}", { $0.resumed(.prefill, pool: 1) }),
             ("weir_replica_requests_total{pool=\"embed\",replica=\"a\",result=\"ok\"}", {
                 $0.attempted(.ok, replica: 2)

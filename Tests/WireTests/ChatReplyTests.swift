@@ -135,6 +135,21 @@ import Testing
         #expect(event(#"{"error":{"message":"bad","code":7}}"#).error.message == "The model failed.")
         #expect(event("x").status == 500)
     }
+
+    @Test(arguments: [
+        (#"{"error":{"message":"m","type":"BadRequestError","code":400}}"#, 400),
+        (#"{"object":"error","message":"m","code":422}"#, 422),
+        (#"{"error":{"message":"m","code":413}}"#, 413),
+        (#"{"error":{"message":"m","code":"content_filter"}}"#, 400),
+        (#"{"error":{"message":"m","code":"context_length_exceeded","type":"x"}}"#, 400),
+        (#"{"error":{"message":"m","type":"exceed_context_size_error"}}"#, 400),
+        (#"{"error":{"message":"engine died","type":"server_error","code":500}}"#, nil),
+        (#"{"error":{"message":"m","code":429}}"#, nil), (#"{"error":{"message":"m","code":404}}"#, nil),
+        (#"{"error":{"message":"content_filter"}}"#, nil), (#"{"error":"no"}"#, nil), ("x", nil), ("", nil),
+    ] as [(String, Int?)])
+    func `an error inside a 200 is the request's fault only if it says so`(_ text: String, _ status: Int?) {
+        #expect(UpstreamError.statusOfRefusal(inBand: Array(text.utf8).span) == status)
+    }
 }
 
 @Suite struct OpenAIWriterTests {

@@ -16,6 +16,7 @@ extension ModelSettings: SettingsSection {
         [
             .value("name", \.name, .text, .length(1...255), isRequired: true),
             .optional("upstream", \.upstream, .text, .length(1...255)),
+            .list("fallback", \.fallback, .text, count: 0...8, .length(1...255)),
         ]
     }
 }
@@ -55,6 +56,8 @@ extension ProbeSettings: SettingsSection {
             .value("fall", \.fall, .integer, 1...100), .value("rise", \.rise, .integer, 1...100),
             .value("jitter", \.jitter, .number, 0...0.5), .value("warmUp", \.warmUp, .boolean),
             .value("ramp", \.ramp, .duration, .zero ... .seconds(600)),
+            .value("deepInterval", \.deepInterval, .duration, .zero ... .seconds(86_400)),
+            .value("deepTimeout", \.deepTimeout, .duration, .milliseconds(100) ... .seconds(600)),
         ]
     }
 

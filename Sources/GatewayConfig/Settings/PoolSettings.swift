@@ -27,6 +27,9 @@ package struct ModelSettings: Equatable, Sendable {
     package var name = ""
     /// What the replicas call it; `nil`: the same.
     package var upstream: String?
+    /// Models that are asked instead, in order, when every replica of this one fails or is full, or when the prompt is
+    /// too long for it; theirs follow. Default none; at most 8, each served by a pool, none leading back here.
+    package var fallback: [String] = []
 
     package init() {}
 }
@@ -79,6 +82,11 @@ package struct ProbeSettings: Equatable, Sendable {
     package var warmUp = true
     /// How long the weight of a replica that came back takes to rise. Default 10s; 0s to 10m.
     package var ramp = Interval.seconds(10)
+    /// A replica without work, from which no real answer came for so long, is asked for one token; never a generic one.
+    /// Zero: off. Default 1m; 0s to 24h.
+    package var deepInterval = Interval.seconds(60)
+    /// How long the answer to a deep probe or a warm-up may take. Default 30s; 100ms to 10m.
+    package var deepTimeout = Interval.seconds(30)
 
     package init() {}
 

@@ -14,8 +14,11 @@ package struct TimeoutSettings: Equatable, Sendable {
     package var connect = Interval.seconds(2)
     /// From the request sent to the reply's first byte. Default 10m; 100ms to 24h.
     package var firstByte = Interval.seconds(600)
-    /// From the request sent to the first content. Default 10m; 100ms to 24h.
-    package var firstContent = Interval.seconds(600)
+    /// From the request sent to the first content of a stream, for a short prompt. Default 2m; 100ms to 24h.
+    package var firstContent = Interval.seconds(120)
+    /// Added to `firstContent` and `firstByte` for each KiB of the request's body: a long prompt is slow, not dead.
+    /// Default 1s; 0s to 10m.
+    package var firstContentPerKiB = Interval.seconds(1)
     /// How long a stream's head waits for the first content, so that another replica may still answer. Default 15s; 0s
     /// to 10m.
     package var headHold = Interval.seconds(15)
@@ -43,6 +46,7 @@ extension TimeoutSettings: SettingsSection {
             .value("connect", \.connect, .duration, .milliseconds(10)...minute),
             .value("firstByte", \.firstByte, .duration, tenth...day),
             .value("firstContent", \.firstContent, .duration, tenth...day),
+            .value("firstContentPerKiB", \.firstContentPerKiB, .duration, .zero...(minute * 10)),
             .value("headHold", \.headHold, .duration, .zero...(minute * 10)),
             .value("streamStall", \.streamStall, .duration, tenth...day),
             .value("total", \.total, .duration, tenth...day),

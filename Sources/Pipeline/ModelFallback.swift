@@ -1,0 +1,74 @@
+import GatewayCore
+import Reactor
+import Telemetry
+import Upstreams
+import Wire
+
+/// Asks other models while the one that was asked for can't answer.
+///
+/// Two reasons: its pool is exhausted (no replica, all full or busy, every attempt failed before the first content), or
+/// the prompt is too long for it. Never a content filter: what one model refuses to say, another must not say instead.
+/// A caller falls back only to models that its key may use. If nobody answers, the client hears what became of the
+/// model that it asked for.
+struct ModelFallback {
+    private var waiting: [(pool: Pool, model: ServedModel)]
+    private let first: (result: Result<ForwardResult, GatewayError>, pool: Pool, model: ServedModel)
+
+    /// Turns the call to the next model, if `result` is a reason to.
+    ///
+    /// - Parameter fallback: nil until the first turn; what is left to try is kept in it.
+    /// - Returns: false when `result` stands.
+    @inline(never)
+    static func turn(
+        _ exchange: Exchange, after result: Result<ForwardResult, GatewayError>, _ fallback: inout ModelFallback?
+    ) -> Bool {
+        let call = exchange.call
+        guard let reason = reason(result), !call.relay.hasContent, call.deadline > exchange.services.loop.now,
+            let pool = call.pool, let model = exchange.model
+        else { return false }
+        if fallback == nil {
+            let allowed = exchange.services.fleet.fallbacks(of: model).filter { next in
+                exchange.principal?.mayUse(model: next.model.name) ?? true
+            }
+            fallback = ModelFallback(waiting: allowed.reversed(), first: (result, pool, model))
+        }
+        guard let next = fallback?.waiting.popLast() else { return false }
+        exchange.services.metrics.fellBack(reason, pool: pool.index)
+        exchange.model = next.model
+        exchange.fallback = next.model.name
+        call.turn(to: next.pool, next.model)
+        return true
+    }
+
+    /// What the client hears in the end: an answer, or how the model failed that it asked for.
+    func finalResult(
+        _ exchange: Exchange, _ result: Result<ForwardResult, GatewayError>
+    ) -> Result<ForwardResult, GatewayError> {
+        guard Self.reason(result) != nil, !exchange.call.relay.hasContent else { return result }
+        exchange.model = first.model
+        exchange.fallback = nil
+        exchange.call.turn(to: first.pool, first.model)
+        return first.result
+    }
+
+    private static func reason(_ result: Result<ForwardResult, GatewayError>) -> FallbackReason? {
+        switch result {
+        case .success(.whole), .success(.streamed): nil
+        case .success(.refused(let status, let body, _)):
+            switch status {
+            case 429, 503: .exhausted
+            case 400..<500:
+                UpstreamError.normalise(status: status, body: body.span).code == "context_length_exceeded"
+                    ? .contextLength : nil
+            default: nil
+            }
+        case .failure(let error):
+            switch error {
+            case .noReplica, .queueFull, .queueTimeout, .connectTimeout, .firstByteTimeout, .firstContentTimeout,
+                .upstreamFailed:
+                .exhausted
+            default: nil
+            }
+        }
+    }
+}
