@@ -331,17 +331,8 @@ extension LoopUpstreams {
 
     // MARK: Fields
 
-    private enum ContentType { case json, eventStream, other }
-
-    private static func contentType(_ head: ReplyHead, _ bytes: Span<UInt8>) -> ContentType {
-        guard let value = head.first(.contentType) else { return .other }
-        let text = bytes.extracting(value)
-        var end = 0
-        while end < text.count, text[end] != UInt8(ascii: ";"), text[end] != UInt8(ascii: " ") { end += 1 }
-        let type = text.extracting(0..<end)
-        if type.equalsIgnoringCase("application/json") { return .json }
-        if type.equalsIgnoringCase("text/event-stream") { return .eventStream }
-        return .other
+    private static func contentType(_ head: ReplyHead, _ bytes: Span<UInt8>) -> MediaType {
+        head.first(.contentType).map { MediaType(bytes.extracting($0)) } ?? .other
     }
 
     /// `retry-after-ms`, or `Retry-After` in seconds. A date is not worth a clock's difference: it counts as absent.

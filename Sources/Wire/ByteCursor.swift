@@ -7,8 +7,8 @@ import CVectors
 ///         cursor.put(decimal: length)
 ///     }
 ///
-/// A literal is a comparison and a few moves; appended to a ``ByteWriter`` it would be a call. `public` so that it is
-/// inlined where it is used (docs/decisions/003-cross-module-optimisation.md).
+/// A literal is a comparison and a few moves; appended to a ``ByteWriter`` it would be a call. `public` and `@inlinable`,
+/// the only ones, so that it is inlined where it is used (docs/decisions/003-cross-module-optimisation.md).
 ///
 /// Unsafe inside: every put is compared with the end first, and traps if the bound that the caller gave is wrong.
 public struct ByteCursor: ~Copyable {
@@ -16,13 +16,14 @@ public struct ByteCursor: ~Copyable {
     @usableFromInline let end: UnsafeMutableRawPointer
 
     /// - Precondition: the room from `start` to `end` outlives the cursor: ``ByteWriter/append(upTo:_:)`` sees to it.
-    @inlinable @inline(__always)
+    @inlinable
     init(_ start: UnsafeMutableRawPointer, end: UnsafeMutableRawPointer) {
         at = start
         self.end = end
     }
 
-    @inlinable var position: UnsafeMutableRawPointer { at }
+    @inlinable
+    var position: UnsafeMutableRawPointer { at }
 
     @inlinable @inline(__always)
     func check(_ count: Int) { precondition(end - at >= count, "more than the room that was asked for") }
@@ -67,7 +68,7 @@ public struct ByteCursor: ~Copyable {
         if value >= 0, value < 10 {
             put(UInt8(truncatingIfNeeded: 0x30 &+ value))
         } else {
-            putLong(UInt(max(0, value)))
+            put(digits: UInt(max(0, value)))
         }
     }
 
@@ -94,7 +95,8 @@ public struct ByteCursor: ~Copyable {
         at += 3
     }
 
-    @usableFromInline mutating func putLong(_ value: UInt) {
+    /// The decimal digits of `value`.
+    public mutating func put(digits value: UInt) {
         let count = Self.digits(of: value)
         check(count)
         var rest = value

@@ -8,7 +8,12 @@ indirect enum PlainJSON {
     /// Unescaped, with lone surrogates as U+FFFD.
     case string(String)
     case array([PlainJSON])
-    case object([(name: String, value: PlainJSON)])
+    case object([Member])
+
+    struct Member {
+        var name: String
+        var value: PlainJSON
+    }
 
     /// `nil` when `bytes` is no document that we accept.
     static func read(_ bytes: [UInt8], allowsLoneSurrogates: Bool = false) -> PlainJSON? {
@@ -19,7 +24,7 @@ indirect enum PlainJSON {
         return reader.at == bytes.count ? value : nil
     }
 
-    var members: [(name: String, value: PlainJSON)]? { if case .object(let members) = self { members } else { nil } }
+    var members: [Member]? { if case .object(let members) = self { members } else { nil } }
     var elements: [PlainJSON]? { if case .array(let elements) = self { elements } else { nil } }
     var text: String? { if case .string(let text) = self { text } else { nil } }
     var int: Int? { if case .number(let digits) = self { Int(digits) } else { nil } }
@@ -72,7 +77,7 @@ private struct PlainReader {
     }
 
     mutating func object(depth: Int) -> PlainJSON? {
-        var members: [(name: String, value: PlainJSON)] = []
+        var members: [PlainJSON.Member] = []
         at += 1
         passSpace()
         if take("}") { return .object([]) }
@@ -81,7 +86,7 @@ private struct PlainReader {
             guard byte == UInt8(ascii: "\""), let name = string() else { return nil }
             passSpace()
             guard take(":"), let value = value(depth: depth) else { return nil }
-            members.append((name, value))
+            members.append(PlainJSON.Member(name: name, value: value))
             passSpace()
             if take("}") { return .object(members) }
             guard take(",") else { return nil }
