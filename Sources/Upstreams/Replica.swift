@@ -57,7 +57,7 @@ package final class Replica: Sendable {
     private let inFlightCount = Atomic<Int>(0)
     /// Serving, by health and intent.
     private let isServingFlag = Atomic<Bool>(false)
-    /// The breaker has seen a failure lately: ask it and tell it. False on the path of a healthy replica.
+    /// The breaker has seen a failure or a busy answer lately: ask it and tell it. False on a healthy replica's path.
     private let isBreakerActive = Atomic<Bool>(false)
     /// Monotonic nanoseconds until which the replica asked to be left alone.
     private let coolUntil = Atomic<Int64>(0)
@@ -146,6 +146,12 @@ package final class Replica: Sendable {
     func endedWithoutVerdict(now: Moment) {
         guard isBreakerActive.load(ordering: .relaxed) else { return }
         breaker.withLock { $0.endedWithoutVerdict(now) }
+    }
+
+    /// The answer was 429 or 503 and named no time: others are asked first for a moment.
+    func answeredBusy(now: Moment) {
+        breaker.withLock { $0.wasBusy(now) }
+        isBreakerActive.store(true, ordering: .relaxed)
     }
 
     func answerFailed(_ failure: UpstreamFailure, now: Moment) {
