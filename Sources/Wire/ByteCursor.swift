@@ -7,8 +7,8 @@ import CVectors
 ///         cursor.put(decimal: length)
 ///     }
 ///
-/// A literal is a comparison and a few moves; appended to a ``ByteWriter`` it would be a call. `public` and `@inlinable`,
-/// the only ones, so that it is inlined where it is used (docs/decisions/003-cross-module-optimisation.md).
+/// A literal is a comparison and a few moves; appended to a ``ByteWriter`` it would be a call. `@inlinable`, which
+/// nothing else needs to be, so that it is inlined where it is used (docs/decisions/003-cross-module-optimisation.md).
 ///
 /// Unsafe inside: every put is compared with the end first, and traps if the bound that the caller gave is wrong.
 public struct ByteCursor: ~Copyable {

@@ -68,7 +68,7 @@ import Testing
         }
     }
 
-    @Test func `release builds find what crosses modules by themselves, but for one type of many small pieces`() throws {
+    @Test func `release builds find what crosses modules by themselves, with one exception`() throws {
         for file in try SourceTree.sources.get() where !file.path.hasSuffix("Sources/Wire/ByteCursor.swift") {
             for (number, line) in file.code.enumerated() {
                 #expect(
