@@ -47,6 +47,10 @@ package final class UpstreamCall {
 
     /// The replica was declared dead while it had the request.
     var isReplicaDead = false
+    /// The send that is under way.
+    var sending = Sending(way: nil)
+    /// What it came to, once it has.
+    var outcome: LoopUpstreams.SendOutcome?
     /// The machine of the request while it is forwarded.
     var journey: LoopUpstreams.Journey?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
