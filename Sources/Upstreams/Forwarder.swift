@@ -22,13 +22,13 @@ extension LoopUpstreams {
                     call.sending.isLate = await call.parking.park(until: until) == .deadline
                 }
                 try arrive(journey, call, on: connection)
-            case .queue: journey.picked = await pickFromQueue(journey, for: call)
+            case .queue: await waitForPlace(journey, call)
             case .wait(let until):
                 try await wait(until: until, call)
                 journey.action = journey.attempt.handle(.waited, now: loop.now) {
                     journey.route.budget.spend(loop.now)
                 }
-            case .over(let result): return result
+            case .over: return try kept(journey)
             }
         }
     }
@@ -50,7 +50,8 @@ extension LoopUpstreams {
         case send(ClientConnection)
         case queue
         case wait(until: Moment)
-        case over(ForwardResult)
+        /// The answer is in the journey.
+        case over
     }
 
     /// Does what the machine says, up to where something has to be waited for.
@@ -88,8 +89,8 @@ extension LoopUpstreams {
             return nil
         case .wait(let until): return .wait(until: until)
         case .passOn:
-            guard let kept = journey.kept else { throw .upstreamFailed(.serverError) }
-            return .over(kept)
+            if journey.kept == nil { throw .upstreamFailed(.serverError) }
+            return .over
         case .fail(let error):
             if case .upstreamBroke = error { metrics.resumed(.none, .failed, pool: pool.index) }
             throw error
@@ -113,7 +114,17 @@ extension LoopUpstreams {
             return nil
         }
         if case .streamed = kept, !call.holdsEnd, !call.relay.isEndSent { call.relay.sendEnd(call) }
-        return .over(kept)
+        return .over
+    }
+
+    @inline(never)
+    private func kept(_ journey: Journey) throws(GatewayError) -> ForwardResult {
+        guard let kept = journey.kept else { throw .internalError }
+        return kept
+    }
+
+    private func waitForPlace(_ journey: Journey, _ call: UpstreamCall) async {
+        journey.picked = await pickFromQueue(journey, for: call)
     }
 
     /// A send came to its outcome.
