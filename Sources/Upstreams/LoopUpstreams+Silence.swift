@@ -13,13 +13,13 @@ extension LoopUpstreams {
     /// the stream: it may yet be finished where it is.
     func silenceEnd(of call: UpstreamCall, in pool: Pool) -> Moment {
         guard call.isReplicaDead else { return .never }
-        guard call.relay.hasContent else { return loop.now }
+        guard call.relay.hasContent, !call.isToMove else { return loop.now }
         guard let replica = call.replica, !replica.isServing, !call.client.hasUnsent else { return .never }
         guard canGoOnElsewhere(call, pool) else { return .never }
         return call.relay.lastEventAt + pool.settings.probeTimeout
     }
 
-    private func canGoOnElsewhere(_ call: UpstreamCall, _ pool: Pool) -> Bool {
+    func canGoOnElsewhere(_ call: UpstreamCall, _ pool: Pool) -> Bool {
         guard let journey = call.journey, call.sends < pool.settings.attempt.sendsMax else { return false }
         journey.attempt.sent = sentSoFar(call)
         return pool.replicas.contains { $0 !== call.replica && $0.isServing && bestWay(on: $0, journey) != nil }

@@ -46,7 +46,7 @@ package final class LoopUpstreams {
     private let loopIndex: Int
     private let loopCount: Int
     /// Requests that are at a replica now.
-    private var active: [UpstreamCall] = []
+    private(set) var active: [UpstreamCall] = []
     /// Told when traffic finds a replica unreachable, so that its health knows at once.
     package var onTrafficFailure: (Replica, HealthMachine.Reason) -> Void = { _, _ in }
 
@@ -77,6 +77,7 @@ package final class LoopUpstreams {
     func begin(_ call: UpstreamCall, at replica: Replica) {
         call.replica = replica
         call.isReplicaDead = false
+        call.isToMove = false
         call.activePlace = active.count
         active.append(call)
     }

@@ -56,6 +56,8 @@ package final class UpstreamCall {
     private var ownSeed: Int?
     /// The replica was declared dead while it had the request.
     var isReplicaDead = false
+    /// The replica is about to be restarted: the stream goes on elsewhere, whatever of it was sent.
+    var isToMove = false
     /// The send that is under way.
     var sending = Sending(way: nil)
     /// What it came to, once it has.
