@@ -1,6 +1,6 @@
 /// A request's method, target and fields, as ranges of the buffer that it was read into.
 ///
-/// Used again for every request of a connection, and never copied: a copy would cost as much as reading it. What it accepts and refuses: docs/http.md.
+/// Used again for every request of a connection, and never copied. What it accepts and refuses: docs/http.md.
 /// - Owns: the fields' memory, which it keeps until ``release()``.
 /// Source: RFC 9110, RFC 9112.
 package struct RequestHead: ~Copyable {

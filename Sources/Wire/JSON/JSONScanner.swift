@@ -203,8 +203,7 @@ extension JSONScanner {
     /// Passes over `text` if just that comes next: punctuation and names that programs mostly spell and order so.
     ///
     /// Whatever differs is read the long way from where this left it.
-    /// - Precondition: `text` begins where a member may: with a comma or, right behind the bracket, with a name; it ends
-    ///   behind a colon.
+    /// - Precondition: `text` begins where a member may: with a comma or, right behind the bracket, with a name.
     @inline(__always)
     mutating func take(_ text: StaticString) -> Bool {
         let count = text.utf8CodeUnitCount

@@ -156,7 +156,7 @@ struct ChatRequestReader: ~Escapable {
             range: ByteRange(start: start, count: scanner.at - start), content: content ?? .empty, role: role)
     }
 
-    /// The role, if the message begins as nearly every one does: with the role and then the content, whose value is next.
+    /// The role, if the message begins as nearly every one does: with it and then the content, whose value is next.
     ///
     /// Compact as JavaScript and newer Python clients write it, and with the spaces of the others.
     @inline(__always)
