@@ -8,9 +8,9 @@ import Wire
 ///
 /// Three reasons: its pool is exhausted (no replica, all full or busy, every attempt failed before the first content),
 /// the prompt is too long for it, or its stream broke and none of its replicas can go on with it: then the other model
-/// goes on, in the first one's name, by prefill or by saying the same. Never a content filter: what one model refuses to say, another must not say instead.
-/// A caller falls back only to models that its key may use. If nobody answers, the client hears what became of the
-/// model that it asked for.
+/// goes on, in the first one's name, by prefill or by saying the same. Never a content filter: what one model refuses
+/// to say, another must not say instead. A caller falls back only to models that its key may use. If nobody answers,
+/// the client hears what became of the model that it asked for.
 final class ModelFallback {
     private var waiting: [(pool: Pool, model: ServedModel)]
     private let first: (result: Result<ForwardResult, GatewayError>, pool: Pool, model: ServedModel)
