@@ -36,11 +36,14 @@ extension LoopUpstreams {
     @inline(never)
     private func setOut(_ call: UpstreamCall) throws(GatewayError) -> Journey {
         guard let pool = call.pool, let route = route(of: pool) else { throw .internalError }
-        let attempt = Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline)
-        let journey = Journey(attempt, call, route, now: loop.now)
-        call.relay.begin(call)
+        let broken = call.relay.hasContent ? call.broken : nil
+        let attempt = Attempt(
+            call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken)
+        let journey = Journey(attempt, call, route)
+        if broken == nil { call.relay.begin(call) } else { journey.attempt.sent = sentSoFar(call) }
         call.journey = journey
         route.budget.requestStarted(loop.now)
+        journey.action = journey.attempt.start(now: loop.now)
         return journey
     }
 
@@ -143,7 +146,7 @@ extension LoopUpstreams {
         let route: Route
         var attempt: Attempt
         /// What the machine said last.
-        var action: Attempt.Action
+        var action = Attempt.Action.proceed
         var kept: ForwardResult?
         weak var call: UpstreamCall?
         /// Whose token ids the answer has.
@@ -157,11 +160,10 @@ extension LoopUpstreams {
         var onNewConnection = false
         var picked: Picked?
 
-        init(_ attempt: Attempt, _ call: UpstreamCall, _ route: Route, now: Moment) {
+        init(_ attempt: Attempt, _ call: UpstreamCall, _ route: Route) {
             self.attempt = attempt
             self.call = call
             self.route = route
-            action = self.attempt.start(now: now)
         }
 
         func look(_ exclusions: Attempt.Exclusions, isResume: Bool) {
