@@ -30,7 +30,7 @@ extension LoopUpstreams {
             case .again(let index):
                 let replica = pool.replicas[index]
                 // Its place was given back when the connection turned out stale; without a free one, pick anew.
-                picked = replica.take(now: loop.now) ? Picked.replica(replica) : .noneLeft(coolAt: nil)
+                picked = replica.take(for: call.modelName, now: loop.now) ? Picked.replica(replica) : .noneLeft(coolAt: nil)
                 isResume = journey.attempt.hasContent
                 onNewConnection = true
             case .wait(let until):
@@ -129,15 +129,15 @@ extension LoopUpstreams {
         if call.relay.hasContent { _ = journey.attempt.handle(.content, now: now) { false } }
         switch outcome {
         case .clientGone:
-            replica.endedWithoutVerdict(now: now)
+            replica.endedWithoutVerdict(call.modelName, now: now)
             metrics.attempted(.clientGone, replica: replica.metricsIndex)
             throw .clientGone
         case .whole(let reply):
             journey.kept = .whole(reply)
-            return succeed(replica, journey)
+            return succeed(replica, journey, call)
         case .streamed:
             journey.kept = .streamed
-            return succeed(replica, journey)
+            return succeed(replica, journey, call)
         case .status(let status, let body, let retryAfter):
             let isBusy = status == 429 || status == 503
             metrics.attempted(
@@ -145,16 +145,16 @@ extension LoopUpstreams {
                 replica: replica.metricsIndex)
             if isBusy, let until = CoolDown.end(retryAfter: retryAfter, now: now) { replica.coolDown(until: until) }
             switch status {
-            case 401, 403, 404: replica.answerFailed(.refusedUs, now: now)
-            case 500... where !isBusy: replica.answerFailed(.serverError, now: now)
-            default: replica.endedWithoutVerdict(now: now)
+            case 401, 403, 404: replica.answerFailed(.refusedUs, call.modelName, now: now)
+            case 500... where !isBusy: replica.answerFailed(.serverError, call.modelName, now: now)
+            default: replica.endedWithoutVerdict(call.modelName, now: now)
             }
             journey.kept = .refused(status: status, body: body, retryAfter: retryAfter)
             return journey.attempt.handle(.status(status, retryAfter: retryAfter), now: now) { route.budget.spend(now) }
         case .failed(let failure, let isStale):
             if !isStale {
                 metrics.attempted(.failed(failure), replica: replica.metricsIndex)
-                replica.answerFailed(failure, now: now)
+                replica.answerFailed(failure, call.modelName, now: now)
                 if let reason = failure.healthReason { onTrafficFailure(replica, reason) }
             }
             journey.attempt.sent = sentSoFar(call)
@@ -163,9 +163,9 @@ extension LoopUpstreams {
         }
     }
 
-    private func succeed(_ replica: Replica, _ journey: Journey) -> Attempt.Action {
+    private func succeed(_ replica: Replica, _ journey: Journey, _ call: UpstreamCall) -> Attempt.Action {
         metrics.attempted(.ok, replica: replica.metricsIndex)
-        replica.answerSucceeded()
+        replica.answerSucceeded(call.modelName, now: loop.now)
         return journey.attempt.handle(.complete, now: loop.now) { false }
     }
 

@@ -20,7 +20,7 @@ extension LoopUpstreams {
     ) async -> Picked {
         // Whoever waits already goes first.
         if route.pool.queue.length == 0 {
-            switch pickNow(exclusions, in: route, journey) {
+            switch pickNow(exclusions, for: call, in: route, journey) {
             case .replica(let replica): return .replica(replica)
             case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
             case .full: break
@@ -38,20 +38,21 @@ extension LoopUpstreams {
 
     @inline(never)
     private func pickNow(
-        _ exclusions: Attempt.Exclusions, in route: Route, _ journey: Journey?
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, _ journey: Journey?
     ) -> PickedNow {
         let replicas = route.pool.replicas
+        let model = call.modelName
         let now = loop.now
         // Another loop may take the last place between looking and taking: then look again, a few times.
         for _ in 0..<4 {
             let pick = route.picker.pick(inFlight: { replicas[$0].inFlight }) { index in
                 exclusions.allows(index) && isSuitable(replicas[index], journey)
-                    ? replicas[index].availability(now: now) : .unavailable
+                    ? replicas[index].availability(of: model, now: now) : .unavailable
             }
             switch pick {
-            case .replica(let index): if replicas[index].take(now: now) { return .replica(replicas[index]) }
+            case .replica(let index): if replicas[index].take(for: model, now: now) { return .replica(replicas[index]) }
             case .full: return .full
-            case .none: return pickAtLast(exclusions, in: route, journey)
+            case .none: return pickAtLast(exclusions, for: call, in: route, journey)
             }
         }
         return .full
@@ -59,15 +60,20 @@ extension LoopUpstreams {
 
     /// Nobody is as good as one would wish: the rest of the order of preference, panic included.
     private func pickAtLast(
-        _ exclusions: Attempt.Exclusions, in route: Route, _ journey: Journey?
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, _ journey: Journey?
     ) -> PickedNow {
         let replicas = route.pool.replicas
+        let model = call.modelName
         let now = loop.now
+        // Its time for replicas that are down is over.
+        let isServingOnly = call.panicEnd <= now
         let choice = route.picker.choose(
             excluding: exclusions, now: now, inFlight: { replicas[$0].inFlight },
-            isSuitable: { isSuitable(replicas[$0], journey) }, candidate: { replicas[$0].candidate(now: now) })
+            isSuitable: { (!isServingOnly || replicas[$0].isServing) && isSuitable(replicas[$0], journey) },
+            candidate: { replicas[$0].candidate(for: model, now: now) })
         switch choice {
-        case .replica(let index): return replicas[index].take(now: now) ? .replica(replicas[index]) : .full
+        case .replica(let index):
+            return replicas[index].take(for: model, now: now) ? .replica(replicas[index]) : .full
         case .full: return .full
         case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
         }
@@ -91,7 +97,7 @@ extension LoopUpstreams {
         var nextLook = entered + Self.lookInterval
         while true {
             if looks {
-                switch pickNow(exclusions, in: route, journey) {
+                switch pickNow(exclusions, for: call, in: route, journey) {
                 case .replica(let replica):
                     leaveQueue(ticket, call, in: route.pool, since: entered, with: replica)
                     return .replica(replica)

@@ -19,15 +19,17 @@ extension LoopUpstreams {
         _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
     ) async -> SendOutcome {
         let connection: ClientConnection
+        let panicEnd = panicEnd(of: call, at: replica, in: route.pool)
         if !onNewConnection, let idle = takeIdle(replica, in: route, handler: call.parking) {
             connection = idle
         } else {
             do throws(SocketError) {
                 connection = try await ClientConnection.open(
                     to: replica.settings.address, tls: replica.tlsPeer, parking: call.parking,
-                    deadline: min(loop.now + route.pool.settings.timeouts.connect, call.deadline))
+                    deadline: min(loop.now + route.pool.settings.timeouts.connect, call.deadline, panicEnd))
             } catch {
-                return .failed(error.code == ETIMEDOUT ? .connectTimeout : .connectFailed, isStale: false)
+                guard error.code == ETIMEDOUT else { return .failed(.connectFailed, isStale: false) }
+                return .failed(loop.now >= panicEnd ? .declaredDead : .connectTimeout, isStale: false)
             }
         }
         write(call, for: replica, way: way)
@@ -148,6 +150,7 @@ extension LoopUpstreams {
         }
         let sentAt = loop.now
         let deadline = min(sentAt + firstByteLimit(of: call, in: pool), call.deadline)
+        var panicEnd = panicEnd(of: call, at: replica, in: pool)
         while true {
             do throws(HTTPViolation) {
                 if try connection.parseHead(limits: pool.settings.replyHead, method: .post) { break }
@@ -164,11 +167,28 @@ extension LoopUpstreams {
                 return .clientGone
             }
             if call.isReplicaDead { return broken(.declaredDead) }
-            if await call.parking.park(until: deadline) == .deadline {
+            if await call.parking.park(until: min(deadline, panicEnd)) == .deadline {
+                if loop.now < deadline {
+                    guard replica.isServing else { return broken(.declaredDead) }
+                    panicEnd = .never  // It came back meanwhile.
+                    continue
+                }
                 return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout)
             }
         }
         return await readReply(call, on: connection, with: replica, in: pool, sentAt: sentAt, isContinuation)
+    }
+
+    /// How long the reply's first byte is waited for at a replica that is down and gives no sign of life: everybody is
+    /// down, and the client should hear so. One time for all such replicas together.
+    private func panicEnd(of call: UpstreamCall, at replica: Replica, in pool: Pool) -> Moment {
+        if replica.isServing { return .never }
+        let health = pool.settings.health
+        let isSilent = Panic.isSilent(
+            replica.snapshot, sinceAnswer: loop.now - replica.answeredAt, window: health.interval * Int64(health.fall))
+        guard isSilent else { return .never }
+        if call.panicEnd == .never { call.panicEnd = loop.now + Panic.patience }
+        return call.panicEnd
     }
 
     private func firstByteLimit(of call: UpstreamCall, in pool: Pool) -> Interval {

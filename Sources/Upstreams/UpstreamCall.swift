@@ -47,6 +47,8 @@ package final class UpstreamCall {
 
     /// The replica was declared dead while it owed the first content.
     var isReplicaDead = false
+    /// Until when it may wait for replicas that are down and silent; `.never` until it meets the first one.
+    var panicEnd = Moment.never
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
     var activePlace = -1
     /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.
@@ -85,6 +87,7 @@ package final class UpstreamCall {
         isHeadSent = false
         resumes = 0
         isReplicaDead = false
+        panicEnd = .never
         if !inBandError.isEmpty { inBandError = [] }
         outgoing.release()
         relay.reset()
