@@ -30,9 +30,10 @@ package struct BreakerSettings: Equatable, Sendable {
 ///                              ▲                   │               │
 ///                              └────twice as long──┴────failure────┘
 ///
-/// Overload is no failure: 429 and 503 are never reported here (``UpstreamFailure/countsForBreaker``).
+/// Overload is no failure: 429 and 503 never stop anything (``UpstreamFailure/countsForBreaker``). A replica that says
+/// that it is busy, and not until when, is passed by for a moment only: others are asked first, as long as there are.
 ///
-/// Pure, 56 bytes.
+/// Pure, 72 bytes.
 package struct Breaker: Sendable {
     private enum State: Equatable {
         case passing
@@ -48,6 +49,13 @@ package struct Breaker: Sendable {
     /// The last 32 answers, newest in bit 0; a set bit is a failure.
     private var history: UInt32 = 0
     private var stops = 0
+    /// Busy answers since the last good one, and when the replica's turn comes again.
+    private var busyInARow = 0
+    private var busyUntil = Moment.zero
+
+    /// How long others are asked first after a busy answer; each further one doubles it, up to the longest.
+    package static let shortestPause = Interval.milliseconds(50)
+    package static let longestPause = Interval.seconds(1)
 
     package init(settings: BreakerSettings) {
         precondition(settings.failuresInARow > 0 && settings.failuresOf32 > 0 && settings.shortest > .zero)
@@ -58,11 +66,12 @@ package struct Breaker: Sendable {
 
     /// Passing, and the last 32 answers were good: until the next failure nothing need be asked or reported, which
     /// keeps the breaker off the path of a healthy replica.
-    package var isIdle: Bool { state == .passing && history == 0 }
+    package var isIdle: Bool { state == .passing && history == 0 && busyInARow == 0 }
 
     /// Whether a request may be sent now: always while passing, one at a time on trial.
     package func mayPass(_ now: Moment) -> Bool {
-        switch state {
+        guard now >= busyUntil else { return false }
+        return switch state {
         case .passing, .proven: true
         case .stopped(let until): now >= until && !settings.needsProof
         case .trying(let until): now >= until
@@ -89,6 +98,7 @@ package struct Breaker: Sendable {
     /// An answer was good.
     package mutating func succeeded() {
         history <<= 1
+        busyInARow = 0
         guard case .trying = state else { return }
         state = .passing
         history = 0
@@ -99,6 +109,13 @@ package struct Breaker: Sendable {
     /// replica was busy. If it was the trial, another one may be made at once.
     package mutating func endedWithoutVerdict(_ now: Moment) {
         if case .trying = state { state = settings.needsProof ? .proven : .stopped(until: now) }
+    }
+
+    /// An answer was 429 or 503 and named no time.
+    package mutating func wasBusy(_ now: Moment) {
+        endedWithoutVerdict(now)
+        busyUntil = now + min(Self.shortestPause * (1 << Int64(min(busyInARow, 16))), Self.longestPause)
+        busyInARow += 1
     }
 
     /// An answer failed in a way that counts. Answers to requests of before the stop change nothing.

@@ -2,6 +2,17 @@ package import GatewayCore
 
 /// What each way of failing means. Attempts, health and the breaker decide by these and by nothing else.
 extension UpstreamFailure {
+    /// What a reply's status says of its replica, unless it is a success; `nil` for what is the client's own doing.
+    package init?(status: Int) {
+        switch status {
+        case 429, 503: self = .busy
+        case 401, 403, 404: self = .refusedUs
+        case 400..<500: return nil
+        case 500..<600: self = .serverError
+        default: self = .malformedReply
+        }
+    }
+
     /// The replica was just found dead: moving off it is free, and traffic tells its ``HealthMachine``.
     package var declaresDead: Bool {
         switch self {

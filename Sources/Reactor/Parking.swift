@@ -32,10 +32,12 @@ package final class Parking: ReadinessHandler {
         if deadline <= loop.now { return .deadline }
         timer.set(deadline)
         return await withUnsafeContinuation { parked in
-            // Between the look above and this line other jobs may have run.
+            // Between the look above and this line the loop may have turned: other jobs ran, or the timer has fired.
             if isPending {
                 isPending = false
                 parked.resume(returning: .ready)
+            } else if deadline <= loop.now {
+                parked.resume(returning: .deadline)
             } else {
                 continuation = parked
             }

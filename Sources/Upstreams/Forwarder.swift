@@ -14,6 +14,8 @@ extension LoopUpstreams {
     package func forward(_ call: UpstreamCall) async throws(GatewayError) -> ForwardResult {
         guard let pool = call.pool, let route = route(of: pool) else { throw .internalError }
         let journey = Journey(Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline))
+        call.journey = journey
+        defer { call.journey = nil }
         route.budget.requestStarted(loop.now)
         var action = journey.attempt.start(now: loop.now)
         while true {
@@ -139,15 +141,17 @@ extension LoopUpstreams {
             journey.kept = .streamed
             return succeed(replica, journey, call)
         case .status(let status, let body, let retryAfter):
-            let isBusy = status == 429 || status == 503
-            metrics.attempted(
-                status < 500 && !isBusy ? .rejected : .failed(isBusy ? .busy : .serverError),
-                replica: replica.metricsIndex)
-            if isBusy, let until = CoolDown.end(retryAfter: retryAfter, now: now) { replica.coolDown(until: until) }
-            switch status {
-            case 401, 403, 404: replica.answerFailed(.refusedUs, call.modelName, now: now)
-            case 500... where !isBusy: replica.answerFailed(.serverError, call.modelName, now: now)
-            default: replica.endedWithoutVerdict(call.modelName, now: now)
+            let failure = UpstreamFailure(status: status)
+            metrics.attempted(failure.map { .failed($0) } ?? .rejected, replica: replica.metricsIndex)
+            if failure == .busy, let until = CoolDown.end(retryAfter: retryAfter, now: now) {
+                replica.coolDown(until: until)
+                replica.endedWithoutVerdict(call.modelName, now: now)
+            } else if failure == .busy {
+                replica.answeredBusy(call.modelName, now: now)
+            } else if let failure {
+                replica.answerFailed(failure, call.modelName, now: now)
+            } else {
+                replica.endedWithoutVerdict(call.modelName, now: now)
             }
             journey.kept = .refused(status: status, body: body, retryAfter: retryAfter)
             return journey.attempt.handle(.status(status, retryAfter: retryAfter), now: now) { route.budget.spend(now) }
@@ -169,7 +173,7 @@ extension LoopUpstreams {
         return journey.attempt.handle(.complete, now: loop.now) { false }
     }
 
-    private func sentSoFar(_ call: UpstreamCall) -> SentSoFar {
+    func sentSoFar(_ call: UpstreamCall) -> SentSoFar {
         SentSoFar(
             tokens: call.relay.deltas, hasExactIDs: false,
             hasToolsOrReasoning: call.relay.hasToolsOrReasoning || !call.relay.isTextWhole,

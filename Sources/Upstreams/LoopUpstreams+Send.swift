@@ -315,14 +315,12 @@ extension LoopUpstreams {
                 return failed(failure, call)
             case nil: break
             }
-            if call.isReplicaDead, !relay.hasContent {
-                connection.close(reset: true)
-                return .failed(.declaredDead, isStale: false)
-            }
+            let silence = silenceEnd(of: call, in: pool)
+            if loop.now >= silence { return timedOut(.declaredDead, connection) }
             let hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
             // The first content wakes nobody: until it is here, a stall may begin at any moment.
             let mayStall = relay.hasContent ? Moment.never : loop.now + timeouts.streamStall
-            let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall)
+            let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall, silence)
             guard await call.parking.park(until: next) == .deadline else { continue }
             if loop.now >= call.deadline { return timedOut(.totalTimeout, connection) }
             // Events that came while the task slept have moved it.

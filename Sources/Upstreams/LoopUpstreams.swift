@@ -89,11 +89,12 @@ package final class LoopUpstreams {
     }
 
     /// It was just declared down: requests that wait there for the first content move at once, if another replica
-    /// serves, and idle connections to it are closed.
+    /// serves, streams as soon as they have been silent for long enough (``silenceEnd(of:in:)``), and idle connections
+    /// to it are closed.
     package func replicaDied(_ replica: Replica, in pool: Pool) {
         // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
         let canMove = pool.isAnyServing
-        for call in active where canMove && call.replica === replica && call.firstContentAt == .zero {
+        for call in active where canMove && call.replica === replica {
             call.isReplicaDead = true
             call.parking.wake()
         }

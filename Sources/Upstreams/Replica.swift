@@ -57,7 +57,7 @@ package final class Replica: Sendable {
     private let inFlightCount = Atomic<Int>(0)
     /// Serving, by health and intent.
     private let isServingFlag = Atomic<Bool>(false)
-    /// A breaker has seen a failure lately: ask it and tell it. False on the path of a healthy replica.
+    /// A breaker has seen a failure or a busy answer lately: ask it and tell it. False on a healthy replica's path.
     private let isBreakerActive = Atomic<Bool>(false)
     /// Monotonic nanoseconds of the last sign that it really works: a good answer, or an event of a stream.
     private let answeredAtCount = Atomic<Int64>(0)
@@ -152,6 +152,14 @@ package final class Replica: Sendable {
     func endedWithoutVerdict(_ model: String, now: Moment) {
         guard isBreakerActive.load(ordering: .relaxed) else { return }
         tell(model) { $0.endedWithoutVerdict(now) }
+    }
+
+    /// The answer was 429 or 503 and named no time: others are asked first for a moment.
+    func answeredBusy(_ model: String, now: Moment) {
+        breakers.withLock { breakers in
+            breakers[model, default: Breaker(settings: breakerSettings)].wasBusy(now)
+            isBreakerActive.store(true, ordering: .relaxed)
+        }
     }
 
     func answerFailed(_ failure: UpstreamFailure, _ model: String, now: Moment) {

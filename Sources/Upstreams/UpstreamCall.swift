@@ -45,10 +45,12 @@ package final class UpstreamCall {
     package internal(set) var isHeadSent = false
     package internal(set) var resumes = 0
 
-    /// The replica was declared dead while it owed the first content.
+    /// The replica was declared dead while it had the request.
     var isReplicaDead = false
     /// Until when it may wait for replicas that are down and silent; `.never` until it meets the first one.
     var panicEnd = Moment.never
+    /// The machine of the request while it is forwarded.
+    var journey: LoopUpstreams.Journey?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
     var activePlace = -1
     /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.

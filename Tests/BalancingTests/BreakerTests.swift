@@ -33,6 +33,29 @@ import Testing
         #expect(!breaker.isPassing)
     }
 
+    @Test func `a busy answer without a time puts others first for a moment, each further one for twice as long`() {
+        var breaker = breaker()
+        var now = Moment.zero
+        for pause in [50, 100, 200, 400, 800, 1_000, 1_000] as [Int64] {
+            breaker.wasBusy(now)
+            #expect(!breaker.mayPass(now + .milliseconds(pause) - .nanoseconds(1)))
+            now = now + .milliseconds(pause)
+            #expect(breaker.mayPass(now) && breaker.isPassing && !breaker.isIdle)
+        }
+        breaker.succeeded()
+        #expect(breaker.isIdle)
+        breaker.wasBusy(now)
+        #expect(breaker.mayPass(now + .milliseconds(50)))
+    }
+
+    @Test func `a trial that is answered with busy makes room for the next one after the pause`() {
+        var breaker = stopped()
+        let now = Moment.zero + .seconds(5)
+        breaker.sent(now)
+        breaker.wasBusy(now)
+        #expect(!breaker.mayPass(now) && breaker.mayPass(now + .milliseconds(50)))
+    }
+
     @Test func `rare failures never stop it`() {
         var breaker = breaker()
         for _ in 0..<1_000 {

@@ -1,18 +1,16 @@
 """A replica that fails costs no request: before the first content the request moves, after it the stream goes on."""
 
 import re
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import openai
 import pytest
 from harness import modes
 from harness.gateway import KEY, Gateway, chat_body
 from harness.modes import answer_text
+from harness.replica_process import ReplicaProcess
 from harness.waiting import eventually
 
 CHAT = "/v1/chat/completions"
@@ -207,35 +205,9 @@ def test_a_connection_that_the_replica_closed_while_idle_costs_nothing(gateway, 
         assert reply.status == 200 and reply.field("x-weir-attempts") == "1"
 
 
-class Process:
-    """A scripted replica in a process of its own, which SIGKILL can end."""
-
-    def __init__(self, name, port=0):
-        self.name = name
-        self.start(port)
-
-    def start(self, port):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.replica", self.name, str(port)], cwd=Path(__file__).parent,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline())
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(10)
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-    stop = kill
-
-
 @pytest.fixture(scope="module")
 def processes():
-    processes = [Process(name) for name in ("red", "green", "blue")]
+    processes = [ReplicaProcess(name) for name in ("red", "green", "blue")]
     yield processes
     for process in processes:
         process.kill()
@@ -264,10 +236,9 @@ def test_a_killed_replica_costs_no_request(over_processes, processes, client_of,
 
     def kill_and_restart():
         eventually(lambda: len(done) >= 50, "50 requests are answered")
-        port = processes[0].port
         processes[0].kill()
         eventually(lambda: len(done) >= 120, "120 requests are answered")
-        processes[0].start(port)
+        processes[0].start()
 
     killer = threading.Thread(target=kill_and_restart)
     killer.start()

@@ -94,6 +94,32 @@ final class Box<Value: Sendable>: Sendable {
         #expect(wakes == [.deadline, .ready])
     }
 
+    @Test func `a deadline that passes while its wait begins is not lost`() async throws {
+        let worker = Worker()
+        worker.start(name: "test-loop")
+        let ended = try await worker.run { loop async -> Int in
+            let all = Parking(on: loop)
+            var ended = 0
+            for task in 0..<50 {
+                loop.spawn {
+                    let parking = Parking(on: loop)
+                    // Deadlines of a few microseconds: the loop turns between looking at the clock and suspending.
+                    for wait in 0..<400 {
+                        _ = await parking.park(until: loop.now + .microseconds(Int64((task + wait) % 90)))
+                    }
+                    parking.close()
+                    ended += 1
+                    if ended == 50 { all.wake() }
+                }
+            }
+            let end = loop.now + .seconds(20)
+            while ended < 50, loop.now < end { _ = await all.park(until: end) }
+            all.close()
+            return ended
+        }
+        #expect(ended == 50)
+    }
+
     @Test func `a task spawned on a loop runs on its thread`() async throws {
         let worker = Worker()
         worker.start(name: "test-loop")

@@ -38,6 +38,34 @@ import Testing
         }
     }
 
+    @Test func `every scenario of the fault matrix names a test that is there`() throws {
+        var scenarios = 0
+        for (number, line) in try SourceTree.text("docs/faults.md").split(separator: "\n").enumerated() {
+            guard line.hasPrefix("| "), !line.hasPrefix("| what breaks") else { continue }
+            scenarios += 1
+            let place = /\]\(\.\.\/(Tests\/[\w\/]+\.py)\) `(\w+)`(?: \*([^*]+)\*)? \|$/
+            guard let match = line.firstMatch(of: place) else {
+                Issue.record("docs/faults.md:\(number + 1) names no test")
+                continue
+            }
+            let test = try SourceTree.text(String(match.1))
+            #expect(test.contains("\ndef \(match.2)("), "docs/faults.md:\(number + 1): \(match.2)")
+            if let name = match.3 {
+                #expect(test.contains("    \"\(name)\": Fault("), "docs/faults.md:\(number + 1): \(name)")
+            }
+        }
+        #expect(scenarios >= 40)
+    }
+
+    @Test func `every fault of the table has its line in the matrix`() throws {
+        let page = try SourceTree.text("docs/faults.md")
+        let faults = try SourceTree.text("Tests/GatewayTests/test_faults.py").matches(of: /\n    "([^"]+)": Fault\(/)
+        #expect(faults.count >= 40)
+        for fault in faults {
+            #expect(page.contains("*\(fault.1)*"), "docs/faults.md lacks \(fault.1)")
+        }
+    }
+
     @Test func `the code refers only to pages that are there`() throws {
         for file in try SourceTree.sources.get() {
             for (number, line) in file.lines.enumerated() {

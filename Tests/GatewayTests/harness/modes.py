@@ -30,6 +30,8 @@ def pieces_of(body):
         names = [text.split("My name is ")[1].split(".")[0] for text in texts if text.startswith("My name is ")]
         words = f"Your name is {names[0]}." if names else "You did not tell me your name."
         words = words.split(" ")
+    elif texts and texts[-1] == "Say it in all scripts.":
+        words = ["Zürich", "日本,", "\U0001F600!", 'a "quote",', "a \\ and a\nline."]
     else:
         digest = hashlib.sha256(json.dumps([[m["role"], t] for m, t in zip(messages, texts)]).encode()).digest()
         words = ["Answer"] + [WORDS[byte % len(WORDS)] for byte in digest[:8]] + [digest[:4].hex() + "."]
@@ -353,6 +355,11 @@ async def done_at_once(exchange):
     exchange.write(b"0\r\n\r\n")
 
 
+async def settle():
+    """Lets what was written arrive: a reset destroys what the other side has not read yet."""
+    await asyncio.sleep(0.02)
+
+
 def stream_that(ending, after=3, steps=None):
     """A good stream whose `ending` comes after some pieces: reset, end, cut, error, malformed, hang or abort."""
 
@@ -364,7 +371,7 @@ def stream_that(ending, after=3, steps=None):
         if steps:
             await steps.wait()
         else:
-            await asyncio.sleep(0.02)  # so that a reset does not destroy what was written
+            await settle()
         if ending == "reset":
             exchange.reset()
         elif ending == "end":  # a clean end of the body without a finish reason or marker

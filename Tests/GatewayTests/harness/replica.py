@@ -3,12 +3,16 @@
 All replicas of a test run live on one event loop in one thread. A mode is a coroutine function `mode(exchange)` that
 answers one POST; `modes.py` has them. Started as a program it is a process of its own that can be killed:
 
-    python -m harness.replica NAME PORT     prints its port on the first line
+    python -m harness.replica NAME PORT GAP     prints its port on the first line
+
+There GAP is the seconds between the events of its streams; SIGTERM ends it once nothing runs any more.
 """
 
 import asyncio
 import json
+import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -152,6 +156,21 @@ class Replica:
     async def moving(self):
         await self._moves.wait()
 
+    def drain_on(self, number):
+        """Makes the signal end the listener at once, and set `drained` when the last answer is out."""
+        self.drained = threading.Event()
+
+        async def drain():
+            self._server.close()
+            while self.running:
+                await asyncio.sleep(0.005)
+            self.drained.set()
+
+        def begin(*_):
+            asyncio.run_coroutine_threadsafe(drain(), self._home.loop)
+
+        signal.signal(number, begin)
+
     def next(self, *planned):
         """Modes for the coming POSTs, before `mode` has its turn again."""
         self._planned.extend(planned)
@@ -283,11 +302,19 @@ class Connection(asyncio.Protocol):
 
 
 def main():
-    name, port = sys.argv[1], int(sys.argv[2])
-    replica = Replica(name, port=port)
+    name, port, gap = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    replica = Replica(name, modes.streamed(gap), port=port)
     replica.keeps_records = False
+    replica.drain_on(signal.SIGTERM)
     print(replica.port, flush=True)
+    threading.Thread(target=end_with_input, daemon=True).start()
+    replica.drained.wait()
+
+
+def end_with_input():
+    """Whoever started this process has its input open, and ends however it ends."""
     sys.stdin.read()
+    os._exit(1)
 
 
 if __name__ == "__main__":
