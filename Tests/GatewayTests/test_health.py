@@ -50,7 +50,8 @@ def test_a_replica_whose_page_is_fine_and_whose_answers_are_not_is_left_alone(st
     # Five failures stop it. What comes after that are single trials: of a client's request, or of one token.
     assert asked(bad) <= 5 + (3 if kind == "generic" else 0), "its page let it in again"
     eventually(lambda: bad.probes > probed + 15, "its page answers on and on")
-    assert gateway.replicas()["bad"]["health"] == "up"
+    assert gateway.replicas()["bad"]["health"] == "up" and gateway.replicas()["bad"]["stopped_models"] == 1
+    assert gateway.metrics()['weir_replica_stopped_models{pool="main",replica="bad"}'] == 1
     if kind == "vllm":
         eventually(lambda: deep_probes(bad), "a deep probe tries")
         assert asked(bad) == 5
@@ -66,7 +67,7 @@ def test_a_replica_whose_page_is_fine_and_whose_answers_are_not_is_left_alone(st
     before = bad.posts
     for number in range(10):
         assert gateway.chat(f"Question {number}").field("x-weir-attempts") == "1"
-    assert bad.posts - before >= 4, "it has its share again"
+    assert bad.posts - before >= 3, "it has its share again"
 
 
 def test_who_can_say_one_token_but_no_answer_gets_one_request_at_a_time(stage):
@@ -117,7 +118,7 @@ def test_busy_is_no_failure_however_often(stage):
     before = one.posts
     for number in range(10):
         assert gateway.chat(f"Question {number}").field("x-weir-attempts") == "1"
-    assert one.posts - before == 5 and not deep_probes(one)
+    assert one.posts - before >= 3 and not deep_probes(one)
     assert gateway.replicas()["one"]["health"] == "up"
 
 
