@@ -69,7 +69,7 @@ let package = Package(
                 "Supervision", "Pipeline", "Upstreams", "Stores", "RedisClient", "Identity", "HTTPConnections",
                 "Reactor", "GatewayConfig", "Telemetry", "Wire", "Balancing", "Limiting", "GatewayCore",
             ]),
-        part("Supervision", ["GatewayCore", "Balancing"]),
+        part("Supervision", ["Reactor", "GatewayCore", "Balancing", "CCurl"]),
 
         // The request path.
         part(

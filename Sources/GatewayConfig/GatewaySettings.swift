@@ -14,6 +14,7 @@ package struct GatewaySettings: Equatable, Sendable {
     package var redis: RedisSettings?
     /// At least one.
     package var pools: [PoolSettings] = []
+    package var hooks = HookSettings()
     package var log = LogSettings()
 
     package init() {}
@@ -25,7 +26,7 @@ extension GatewaySettings: SettingsSection {
             .section("listen", \.listen), .section("admin", \.admin), .section("state", \.state),
             .section("http", \.http), .section("timeouts", \.timeouts), .section("identity", \.identity),
             .section("rateLimit", \.rateLimit), .section("sessions", \.sessions), .optionalSection("redis", \.redis),
-            .sections("pools", \.pools, count: 1...256), .section("log", \.log),
+            .sections("pools", \.pools, count: 1...256), .section("hooks", \.hooks), .section("log", \.log),
         ]
     }
 

@@ -25,6 +25,9 @@ extension AdminAPI {
     }
 
     func startUpgrade() -> AdminReply {
+        if control.rolling?.state == .running {
+            return .problem(409, "upgrade_refused", "Replicas are being restarted; wait until that is over.")
+        }
         if let problem = server.upgradeRefusal ?? server.upgrade.start(server) {
             return .problem(409, "upgrade_refused", "Nothing was started: \(problem).")
         }

@@ -19,6 +19,7 @@ import Wire
 ///     GET  /admin/v1/replicas
 ///     POST /admin/v1/replicas/{name}/drain       or /enable, /maintenance
 ///     GET  /admin/v1/keys                        POST makes one; DELETE …/{id} ends one
+///     POST /admin/v1/restarts                    restarts replicas; GET says how far it is, DELETE stops it
 ///     POST /admin/v1/reload
 ///     POST /admin/v1/upgrade                     GET says how far it is
 ///
@@ -51,9 +52,13 @@ final class AdminAPI {
         case ("keys", 0) where method == .post: return await createKey(body)
         case ("keys", 1) where method == .delete: return await revokeKey(rest[0])
         case ("reload", 0) where method == .post: return reload()
+        case ("restarts", 0) where isRead: return restarts()
+        case ("restarts", 0) where method == .post: return startRestart(body)
+        case ("restarts", 0) where method == .delete: return stopRestart()
         case ("upgrade", 0) where isRead: return upgrade()
         case ("upgrade", 0) where method == .post: return startUpgrade()
-        case ("upgrade", 0), ("status", 0), ("replicas", 0), ("replicas", 2), ("keys", 0), ("keys", 1), ("reload", 0):
+        case ("restarts", 0), ("upgrade", 0), ("status", 0), ("replicas", 0), ("replicas", 2), ("keys", 0), ("keys", 1),
+            ("reload", 0):
             return .problem(405, "method_not_supported", "This method is not supported for this URL.")
         default: return .problem(404, "not_found", "Unknown admin URL.")
         }
@@ -102,6 +107,14 @@ final class AdminAPI {
             writer.member("stored", number: counts.stored)
             writer.closeObject()
             writer.member("connections", number: server.connectionCount)
+            writer.member("cooling_down")
+            writer.openArray()
+            for replica in fleet.pools.flatMap(\.replicas) {
+                guard case .coolingDown = server.board.state(of: replica.name) else { continue }
+                writer.element()
+                writer.append(jsonString: replica.name)
+            }
+            writer.closeArray()
             writer.member("pools")
             writer.openArray()
             for pool in fleet.pools {
@@ -134,7 +147,7 @@ final class AdminAPI {
             for pool in fleet.pools {
                 for replica in pool.replicas {
                     writer.element()
-                    Self.append(replica, pool: pool.name, to: &writer)
+                    append(replica, pool: pool.name, to: &writer)
                 }
             }
             writer.closeArray()
@@ -142,7 +155,7 @@ final class AdminAPI {
         }
     }
 
-    private static func append(_ replica: Replica, pool: String, to writer: inout ByteWriter) {
+    private func append(_ replica: Replica, pool: String, to writer: inout ByteWriter) {
         let snapshot = replica.snapshot
         writer.openObject()
         writer.member("pool", string: pool)
@@ -164,6 +177,14 @@ final class AdminAPI {
         writer.member("in_flight", number: replica.inFlight)
         writer.member("max_in_flight", number: replica.settings.maxInFlight)
         writer.member("backup", bool: replica.settings.isBackup)
+        let restart = server.board.state(of: replica.name)
+        writer.member("restart", string: restart.word)
+        writer.member("restart_seconds")
+        if let left = restart.secondsLeft(control.loop.now) {
+            writer.append(decimal: left)
+        } else {
+            writer.append("null")
+        }
         writer.closeObject()
     }
 
@@ -179,7 +200,7 @@ final class AdminAPI {
         }
         server.log.events.log(.info, "replica_intent", "An operator set \(name) to \(intent.rawValue).")
         let pool = server.fleet.withLock { $0.pools }.first { $0.replicas.contains { $0 === replica } }
-        return .json { Self.append(replica, pool: pool?.name ?? "", to: &$0) }
+        return .json { append(replica, pool: pool?.name ?? "", to: &$0) }
     }
 
     private func reload() -> AdminReply {

@@ -27,6 +27,10 @@ final class ControlPlane {
     private var probers: [HealthProber] = []
     private var listeners: [Listener] = []
     private var socketPath: String?
+    /// From ``use(_:intents:)`` on.
+    private(set) var hooks: ReplicaHooks?
+    /// The restart of replicas that runs, or the last one.
+    private(set) var rolling: RollingRestart?
     /// Nil without Redis.
     private(set) var storedKeys: StoredKeys?
 
@@ -48,9 +52,36 @@ final class ControlPlane {
                 pool, on: loop, intents: intents,
                 survey: { [weak self] replica, parking in await self?.survey(replica, parking) },
                 onChange: { [weak self] pool, replica, change in self?.changed(replica, in: pool, change) })
+            prober.onProbe = { [weak self] replica, problem in self?.hooks?.probed(replica, in: pool, problem) }
             prober.start()
             return prober
         }
+        let settings = server.settings.withLock { $0.hooks }
+        if let hooks {
+            hooks.change(to: settings, replicas: Set(fleet.pools.flatMap { $0.replicas.map(\.name) }))
+        } else {
+            hooks = ReplicaHooks(control: self, settings: settings)
+        }
+    }
+
+    func find(replica name: String) -> (pool: Pool, replica: Replica)? {
+        for pool in server.fleet.withLock({ $0.pools }) {
+            if let replica = pool.replicas.first(where: { $0.name == name }) { return (pool, replica) }
+        }
+        return nil
+    }
+
+    // MARK: Restarting
+
+    func startRolling(_ replicas: [(pool: String, name: String)], drainLimit: Interval, force: Bool) {
+        let rolling = RollingRestart(
+            self, number: (rolling?.number ?? 0) + 1, replicas: replicas, drainLimit: drainLimit, force: force)
+        self.rolling = rolling
+        loop.spawn { await rolling.run() }
+    }
+
+    func wasRestarted(_ name: String) {
+        for prober in probers { prober.wasRestarted(name) }
     }
 
     /// What operators asked for, by replica.
@@ -173,6 +204,7 @@ final class ControlPlane {
 
     func stop() {
         for prober in probers { prober.stop() }
+        hooks?.stop()
         storedKeys?.stop()
         for listener in listeners { listener.close() }
         listeners = []

@@ -97,6 +97,9 @@ extension GatewayServer {
     /// Why there can be no upgrade now; nil when there can.
     var upgradeRefusal: String? {
         if shared.isDraining.load(ordering: .relaxed) { return "the gateway is ending" }
+        if settings.withLock({ $0.hooks.restart?.supervisor }) != nil {
+            return "this gateway runs under `weir up`, which would not know the new process"
+        }
         return nil
     }
 

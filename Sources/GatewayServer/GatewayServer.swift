@@ -32,6 +32,7 @@ package final class GatewayServer: Sendable {
     let listenPort: UInt16
     let turns = TurnQueue(waitersMax: 32)
     let upgrade = Upgrade()
+    let board = RestartBoard()
 
     /// Runs a gateway until it is asked to end. Blocks the calling thread, which must be the process's first.
     ///
@@ -82,6 +83,10 @@ package final class GatewayServer: Sendable {
             level: Self.level(settings.log.level))
         telemetry.addSource { [log] page in log.append(to: &page) }
         fleet = Mutex(try plain.fleet(before: nil))
+        telemetry.addSource { [board, telemetry] page in
+            let shape = telemetry.shape
+            board.append(to: &page, replicas: shape.replicas.map { (pool: shape.pools[$0.pool], name: $0.name) })
+        }
         listenPort = Listener.port(of: listeners[0])
         listenAddress = "\(settings.listen.address.host):\(listenPort)"
     }

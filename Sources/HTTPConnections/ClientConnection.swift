@@ -27,12 +27,24 @@ public final class ClientConnection: ReadinessHandler {
     package var isSpoiled = false
     /// Where a reply that is kept whole is read to.
     package var body = ByteWriter()
-    /// Called once when the peer closes the idle connection.
-    package var onIdleEnd: (() -> Void)?
+    /// Told when the peer closes the idle connection. While it is idle only.
+    private var keeper: (any IdleKeeper)?
 
     package var loop: EventLoop { stream.loop }
+    // In place: whoever reads ``head`` from another module is given a copy of all of it.
+    package var status: Int { head.status }
+    package func first(_ id: FieldID) -> ByteRange? { head.first(id) }
 
     package init(_ stream: Stream) { self.stream = stream }
+
+    /// Begins to connect; `handler` is told when something changes. It can be used when `stream.isConnected()`.
+    package convenience init(
+        connectingTo address: SocketAddress, tls: (context: TLSContext, host: String)?, handler: Parking
+    ) throws(SocketError) {
+        let stream = try Stream.connect(to: address, on: handler.loop, tls: tls)
+        stream.handler = handler
+        self.init(stream)
+    }
 
     /// Makes a connection.
     ///
@@ -182,7 +194,7 @@ public final class ClientConnection: ReadinessHandler {
     // MARK: Pooling
 
     /// The reply was read to its end: the connection waits for its next use and watches for the peer's end meanwhile.
-    package func becomeIdle(onEnd: @escaping () -> Void) {
+    package func becomeIdle(keptBy keeper: any IdleKeeper) {
         repliesBefore += 1
         hasReplyBytes = false
         hasBegunBody = false
@@ -190,29 +202,35 @@ public final class ClientConnection: ReadinessHandler {
         input.release()
         body.release()
         consumed = 0
-        onIdleEnd = onEnd
+        self.keeper = keeper
         stream.handler = self
     }
 
     /// Takes it out of idleness. - Returns: false when the peer has closed it, or sent bytes that nobody asked for.
     package func take(handler: any ReadinessHandler) -> Bool {
-        onIdleEnd = nil
+        keeper = nil
         stream.handler = handler
         return stream.isQuiet
     }
 
     /// While idle: any byte or end from the peer makes it useless.
     package func becameReady(_ stream: Stream) {
-        guard let onIdleEnd, !stream.isQuiet else { return }
-        self.onIdleEnd = nil
-        onIdleEnd()
+        guard let keeper, !stream.isQuiet else { return }
+        self.keeper = nil
+        keeper.idleEnded(self)
     }
 
     package func close(reset: Bool = false) {
-        onIdleEnd = nil
+        keeper = nil
         stream.close(reset: reset)
         input.release()
         body.release()
         consumed = 0
     }
+}
+
+/// Who keeps connections while nobody uses them.
+package protocol IdleKeeper: AnyObject {
+    /// The peer closed it, or sent what nobody asked for: it is of no use any more.
+    func idleEnded(_ connection: ClientConnection)
 }

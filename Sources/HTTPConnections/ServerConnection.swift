@@ -65,6 +65,15 @@ public final class ServerConnection {
         stream.handler = parking
     }
 
+    // The head's facts one by one: whoever reads ``head`` from another module is given a copy of all of it.
+    package var method: HTTPMethod { head.method }
+    package var path: ByteRange { head.path }
+    package var framing: BodyFraming { head.framing }
+    package var minorVersion: Int { head.minorVersion }
+    package var fields: ContiguousArray<HTTPField> { head.fields }
+    /// The value of the first field `id` of the current request.
+    package func first(_ id: FieldID) -> ByteRange? { head.first(id) }
+
     // MARK: Receiving
 
     /// Waits for the next request's head.
@@ -118,6 +127,20 @@ public final class ServerConnection {
     private func beginRequest() -> Moment {
         receivedAt = loop.now
         return receivedAt + settings.headTimeout
+    }
+
+    /// Takes the body if all of it came with the head, as small ones do: nothing has to be waited for then.
+    ///
+    /// - Returns: whether the body is read; if not, ``receiveBody(until:)`` is to.
+    package func takeBody() throws(GatewayError) -> Bool {
+        if isBodyRead { return true }
+        guard case .length(let count) = head.framing, count <= settings.bodyBytesMax, headEnd + count <= input.count
+        else { return false }
+        try reserve(upTo: headEnd + count)
+        body = headEnd..<headEnd + count
+        requestEnd = body.upperBound
+        isBodyRead = true
+        return true
     }
 
     /// Reads the body, whole; it is at ``withRequest(_:)`` then. Answers `Expect: 100-continue` first.
@@ -293,6 +316,9 @@ public final class ServerConnection {
     package func send(_ text: StaticString) {
         send(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }
+
+    /// Something is left for ``flush()`` to do or to say.
+    package var needsFlush: Bool { isBroken || hasUnsent }
 
     package var hasUnsent: Bool { unsent.count > unsentStart }
 

@@ -46,7 +46,7 @@ struct AuthenticateStage {
 
     func run(_ request: IncomingRequest) throws(GatewayError) -> AuthenticatedRequest {
         let exchange = request.exchange
-        let field = exchange.connection.head.first(.authorization)
+        let field = exchange.connection.first(.authorization)
         guard let field else {
             if services.settings.requiresCredential { throw .invalidAPIKey(.missing) }
             return use(Self.anonymous, nil, exchange)

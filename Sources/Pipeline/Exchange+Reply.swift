@@ -8,7 +8,7 @@ import Wire
 /// Heads and bodies of what the client gets.
 extension Exchange: ReplyDelegate {
     package var callerKey: String { principal?.id ?? "" }
-    package var usesChunks: Bool { connection.head.minorVersion == 1 }
+    package var usesChunks: Bool { connection.minorVersion == 1 }
 
     /// HTTP/1.0 can't tell a broken stream from a whole one, except by a reset.
     var mustReset: Bool { didBreakStream && !usesChunks }
@@ -30,7 +30,7 @@ extension Exchange: ReplyDelegate {
     ) {
         services.reply.removeAll()
         appendHead(status, contentType: contentType, length: body.count, extra: extra)
-        if connection.head.method != .head { services.reply.append(body) }
+        if connection.method != .head { services.reply.append(body) }
         services.reply.withUnsafeBytes { connection.send($0) }
     }
 
@@ -118,7 +118,7 @@ extension Exchange: ReplyDelegate {
         if connection.announcesClose {
             writer.append("connection: close\r\n")
             connection.closesAfterReply = true
-        } else if connection.head.minorVersion == 0 {
+        } else if connection.minorVersion == 0 {
             writer.append("connection: keep-alive\r\n")
         }
     }
@@ -144,7 +144,7 @@ extension Exchange: ReplyDelegate {
 
     private func appendCORS(to writer: inout ByteWriter) {
         let cors = services.settings.cors
-        guard !cors.allowedOrigins.isEmpty, let range = connection.head.first(.origin) else { return }
+        guard !cors.allowedOrigins.isEmpty, let range = connection.first(.origin) else { return }
         connection.withRequest { bytes in
             let origin = bytes.extracting(range)
             let allowsAll = cors.allowedOrigins.contains("*")
@@ -159,7 +159,7 @@ extension Exchange: ReplyDelegate {
 
     /// Answers `OPTIONS`: a browser's preflight, or anybody's question what is allowed.
     func replyPreflight() {
-        let isPreflight = connection.head.first(.accessControlRequestMethod) != nil
+        let isPreflight = connection.first(.accessControlRequestMethod) != nil
         let nothing = ByteWriter()
         reply(204, contentType: "", extra: { writer in
             writer.append("allow: GET, HEAD, POST, OPTIONS\r\n")

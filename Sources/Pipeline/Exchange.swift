@@ -41,6 +41,9 @@ package final class Exchange {
     var sessionDegraded: StaticString?
     /// A stream ended with an error event.
     var didBreakStream = false
+    /// What `settle` has to answer, and how that ended.
+    var outcome: Result<Served, GatewayError>?
+    var ending = Outcome.ok
     /// What was sent: 0 until then.
     var status = 0
 
@@ -57,7 +60,7 @@ package final class Exchange {
     /// Ready for the request whose head the connection has just received.
     func begin() {
         clear()
-        endpoint = connection.withRequest { Endpoint(path: connection.head.path, in: $0) }
+        endpoint = connection.withRequest { Endpoint(path: connection.path, in: $0) }
         chooseRequestID()
         clientText = isPeerTrusted ? forwardedClient() ?? peerText : peerText
     }
@@ -93,7 +96,7 @@ package final class Exchange {
     }
 
     private func chooseRequestID() {
-        if let chosen = connection.head.first(.xRequestID), chosen.count <= 128 {
+        if let chosen = connection.first(.xRequestID), chosen.count <= 128 {
             let isSane = connection.withRequest { bytes -> Bool in
                 let text = bytes.extracting(chosen)
                 for index in 0..<text.count where !Self.isIDByte(text[index]) { return false }
@@ -120,7 +123,7 @@ package final class Exchange {
 
     /// The client that a trusted peer names: the last address in `X-Forwarded-For` that is not trusted itself.
     private func forwardedClient() -> String? {
-        guard let field = connection.head.first(.xForwardedFor) else { return nil }
+        guard let field = connection.first(.xForwardedFor) else { return nil }
         let text = connection.withRequest { $0.extracting(field).text }
         for part in text.split(separator: ",").reversed() {
             let literal = part.drop { $0 == " " || $0 == "\t" }.prefix { $0 != " " && $0 != "\t" }

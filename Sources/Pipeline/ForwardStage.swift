@@ -11,7 +11,31 @@ import Wire
 struct ForwardStage {
     let services: LoopServices
 
+    @inline(__always)
     func run(_ recalled: RecalledRequest) async throws(GatewayError) -> Served {
+        let exchange = recalled.exchange
+        try prepare(recalled)
+        var fallback: ModelFallback?
+        // One place where the answer is awaited, whichever model gives it.
+        while true {
+            let result: Result<ForwardResult, GatewayError>
+            do throws(GatewayError) {
+                result = .success(try await services.upstreams.forward(exchange.call))
+            } catch {
+                result = .failure(error)
+            }
+            if exchange.model?.fallback.isEmpty == false || fallback != nil,
+                ModelFallback.turn(exchange, after: result, &fallback)
+            {
+                continue
+            }
+            return try served(fallback?.finalResult(exchange, result) ?? result)
+        }
+    }
+
+    /// What is to be sent, and to whom the answer goes.
+    @inline(never)
+    private func prepare(_ recalled: RecalledRequest) throws(GatewayError) {
         let exchange = recalled.exchange
         let call = exchange.call
         guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
@@ -26,22 +50,6 @@ struct ForwardStage {
             call.edits.messages = session.edit
         }
         appendFields(exchange)
-        var fallback: ModelFallback?
-        // One place where the answer is awaited, whichever model gives it.
-        while true {
-            let result: Result<ForwardResult, GatewayError>
-            do throws(GatewayError) {
-                result = .success(try await services.upstreams.forward(call))
-            } catch {
-                result = .failure(error)
-            }
-            if exchange.model?.fallback.isEmpty == false || fallback != nil,
-                ModelFallback.turn(exchange, after: result, &fallback)
-            {
-                continue
-            }
-            return try served(fallback?.finalResult(exchange, result) ?? result)
-        }
     }
 
     private func served(_ result: Result<ForwardResult, GatewayError>) throws(GatewayError) -> Served {
@@ -58,11 +66,11 @@ struct ForwardStage {
         let connection = exchange.connection
         let call = exchange.call
         connection.withRequest { bytes in
-            for field in connection.head.fields where !Self.isWithheld(field, bytes) {
+            for field in connection.fields where !Self.isWithheld(field, bytes) {
                 call.forwardedFields.appendField(field, of: bytes)
             }
             call.forwardedFields.append("x-forwarded-for: ")
-            if exchange.isPeerTrusted, let before = connection.head.first(.xForwardedFor) {
+            if exchange.isPeerTrusted, let before = connection.first(.xForwardedFor) {
                 call.forwardedFields.append(bytes.extracting(before))
                 call.forwardedFields.append(", ")
             }

@@ -10,9 +10,17 @@ import Wire
 /// the prompt is too long for it. Never a content filter: what one model refuses to say, another must not say instead.
 /// A caller falls back only to models that its key may use. If nobody answers, the client hears what became of the
 /// model that it asked for.
-struct ModelFallback {
+final class ModelFallback {
     private var waiting: [(pool: Pool, model: ServedModel)]
     private let first: (result: Result<ForwardResult, GatewayError>, pool: Pool, model: ServedModel)
+
+    private init(
+        waiting: [(pool: Pool, model: ServedModel)],
+        first: (result: Result<ForwardResult, GatewayError>, pool: Pool, model: ServedModel)
+    ) {
+        self.waiting = waiting
+        self.first = first
+    }
 
     /// Turns the call to the next model, if `result` is a reason to.
     ///

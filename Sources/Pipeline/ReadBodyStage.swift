@@ -20,11 +20,21 @@ package struct ReadRequest {
 /// - Throws: `.unsupportedMediaType` (415), `.bodyTooLarge` (413), `.bodyMemoryExhausted` (503), `.bodyTimeout` (408),
 ///   `.invalidRequest` (400), `.malformedRequest` (400).
 struct ReadBodyStage {
+    @inline(__always)
     func run(_ request: AuthenticatedInference) async throws(GatewayError) -> ReadRequest {
         let exchange = request.exchange
+        try checkType(exchange.connection)
+        if try !exchange.connection.takeBody() {
+            let deadline = exchange.arrivedAt + exchange.services.settings.totalTimeout
+            try await exchange.connection.receiveBody(until: deadline)
+        }
+        return try read(request)
+    }
+
+    @inline(never)
+    private func read(_ request: AuthenticatedInference) throws(GatewayError) -> ReadRequest {
+        let exchange = request.exchange
         let connection = exchange.connection
-        try checkType(connection)
-        try await connection.receiveBody(until: exchange.arrivedAt + exchange.services.settings.totalTimeout)
         let range = connection.bodyRange
         let read = try connection.withRequest { bytes throws(GatewayError) in
             do throws(BodyProblem) {
@@ -38,15 +48,15 @@ struct ReadBodyStage {
     }
 
     private func checkType(_ connection: ServerConnection) throws(GatewayError) {
-        if let encoding = connection.head.first(.contentEncoding),
+        if let encoding = connection.first(.contentEncoding),
             !connection.withRequest({ $0.extracting(encoding).equalsIgnoringCase("identity") })
         {
             throw .unsupportedMediaType(message: "A request body must not have a Content-Encoding.")
         }
-        guard connection.head.framing != .none else {
+        guard connection.framing != .none else {
             throw .invalidRequest(message: "The request has no body; a JSON object is expected.", param: nil)
         }
-        guard let type = connection.head.first(.contentType) else { return }
+        guard let type = connection.first(.contentType) else { return }
         let isJSON = connection.withRequest { bytes -> Bool in
             let text = bytes.extracting(type)
             var end = 0

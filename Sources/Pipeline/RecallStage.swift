@@ -31,12 +31,17 @@ struct RecallStage {
         case replay([UInt8])
     }
 
+    @inline(__always)
     func run(_ admitted: AdmittedRequest) async throws(GatewayError) -> Recalled {
+        guard admitted.request.kind == .chat, let id = try sessionID(admitted.exchange, admitted.request) else {
+            return .request(RecalledRequest(exchange: admitted.exchange, request: admitted.request))
+        }
+        return try await open(id, for: admitted)
+    }
+
+    private func open(_ id: SessionID, for admitted: AdmittedRequest) async throws(GatewayError) -> Recalled {
         let exchange = admitted.exchange
         let recalled = RecalledRequest(exchange: exchange, request: admitted.request)
-        guard admitted.request.kind == .chat, let id = try sessionID(exchange, admitted.request) else {
-            return .request(recalled)
-        }
         exchange.sessionID = id.text
         guard let memory = services.sessions, let settings = services.settings.sessions else {
             exchange.sessionDegraded = "no-store"
@@ -65,7 +70,7 @@ struct RecallStage {
     /// From `X-Session-ID` or the body's `session_id`; both must agree.
     private func sessionID(_ exchange: Exchange, _ request: ChatRequest) throws(GatewayError) -> SessionID? {
         let connection = exchange.connection
-        let fromHead = connection.head.first(.xSessionID).map { range in
+        let fromHead = connection.first(.xSessionID).map { range in
             connection.withRequest { $0.extracting(range).text }
         }
         let fromBody = request.sessionID.map { text in

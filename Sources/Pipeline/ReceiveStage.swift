@@ -21,11 +21,11 @@ struct ReceiveStage {
 
     func run(_ exchange: Exchange) throws(GatewayError) -> Received {
         let connection = exchange.connection
-        if connection.head.method == .options { return .local(.preflight) }
+        if connection.method == .options { return .local(.preflight) }
         switch exchange.endpoint {
         case .unknown:
-            throw .notFound(path: connection.withRequest { $0.extracting(connection.head.path).text })
-        case let endpoint where !endpoint.allows(connection.head.method):
+            throw .notFound(path: connection.withRequest { $0.extracting(connection.path).text })
+        case let endpoint where !endpoint.allows(connection.method):
             throw .methodNotAllowed(allowed: endpoint.allowedMethods)
         case .alive: return .local(.alive)
         case .ready:

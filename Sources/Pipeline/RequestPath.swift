@@ -42,13 +42,18 @@ package struct RequestPath {
                 exchange.begin()
                 await serve(exchange)
             } catch {
-                exchange.beginMalformed()
-                await settle.run(exchange, .failure(error))
+                await refuse(exchange, error)
             }
             guard connection.canContinue else { break }
         }
         services.metrics.connectionClosed()
         await connection.close(reset: exchange.mustReset)
+    }
+
+    /// Answers bytes that never became a request.
+    private func refuse(_ exchange: Exchange, _ error: GatewayError) async {
+        exchange.beginMalformed()
+        await settle.run(exchange, .failure(error))
     }
 
     /// Serves one request. Every request, however it ends, passes through `settle` exactly once.

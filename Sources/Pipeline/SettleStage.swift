@@ -12,43 +12,58 @@ import Wire
 struct SettleStage {
     let services: LoopServices
 
+    @inline(__always)
     func run(_ exchange: Exchange, _ outcome: Result<Served, GatewayError>) async {
-        var ending = Outcome.ok
-        switch outcome {
-        case .success(let served):
-            if let failure = await answer(exchange, served) { ending = failure }
-        case .failure(let error):
-            await forgetTurn(exchange)
-            answer(exchange, error)
-            ending = Outcome(error)
-        }
+        // From here on the exchange has it: what lies beside an `await` would have its own room in the task's frame.
+        exchange.outcome = outcome
+        if exchange.session != nil { await endTurn(exchange) }
+        answer(exchange)
+        if exchange.connection.needsFlush { await flush(exchange) }
+        close(exchange)
+    }
+
+    private func flush(_ exchange: Exchange) async {
         do throws(GatewayError) {
             try await exchange.connection.flush()
         } catch {
-            if ending == .ok { ending = Outcome(error) }
+            if exchange.ending == .ok { exchange.ending = Outcome(error) }
         }
+    }
+
+    @inline(never)
+    private func close(_ exchange: Exchange) {
+        guard let outcome = exchange.outcome.take() else { return }
+        let ending = exchange.ending
         charge(exchange)
         record(exchange, ending, outcome)
     }
 
     // MARK: Answering
 
+    @inline(never)
+    private func answer(_ exchange: Exchange) {
+        switch exchange.outcome {
+        case .success(let served): exchange.ending = answer(exchange, served) ?? .ok
+        case .failure(let error):
+            answer(exchange, error)
+            exchange.ending = Outcome(error)
+        case nil: break
+        }
+    }
+
     /// - Returns: what the outcome is, where it is not the reply's success.
-    private func answer(_ exchange: Exchange, _ served: Served) async -> Outcome? {
+    private func answer(_ exchange: Exchange, _ served: Served) -> Outcome? {
         switch served {
         case .local(let answer): self.answer(exchange, answer)
         case .whole(let reply):
-            await remember(exchange, reply)
             reply.withBody { send($0, of: reply, exchange) }
             if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
         case .streamed:
             guard exchange.call.holdsEnd else { break }
-            let isStored = await rememberStream(exchange)
-            if !isStored { exchange.sessionDegraded = "not-stored" }
+            let isStored = exchange.sessionDegraded == nil
             exchange.call.relay.sendEnd(exchange.call, comment: isStored ? nil : "x-session-degraded")
         case .replayed(let reply): replay(reply, exchange)
         case .refused(let status, let body, let retryAfter):
-            await forgetTurn(exchange)
             if exchange.call.isHeadSent {
                 // The head went out while the first content was awaited: the refusal is told in the stream.
                 breakStream(exchange)
@@ -112,6 +127,16 @@ struct SettleStage {
     }
 
     // MARK: Sessions
+
+    /// The turn into history before its answer, or given up, so that the next one need not wait for it.
+    private func endTurn(_ exchange: Exchange) async {
+        switch exchange.outcome {
+        case .success(.whole(let reply)): await remember(exchange, reply)
+        case .success(.streamed): if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }
+        case .success(.refused), .failure: await forgetTurn(exchange)
+        case .success(.local), .success(.replayed), nil: break
+        }
+    }
 
     private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
@@ -200,7 +225,7 @@ struct SettleStage {
         services.metrics.sent(bytes: exchange.connection.bytesSent)
         guard let log = services.accessLog else { return }
         var record = AccessRecord(
-            time: exchange.arrivedWall, method: exchange.connection.head.method.text, path: exchange.endpoint.label,
+            time: exchange.arrivedWall, method: exchange.connection.method.text, path: exchange.endpoint.label,
             client: exchange.clientText)
         record.principal = exchange.principal?.id
         record.tokenProblem = problem

@@ -12,6 +12,8 @@ import Glibc
 package final class EventLoop {
     /// Events taken from the kernel in one turn.
     private static let batch = 256
+    /// How often jobs that are ready are run after the loop was stopped.
+    private static let lastRounds = 64
 
     package let executor: LoopExecutor
     /// Monotonic time, read once per turn. Everything that decides by time is given this.
@@ -54,6 +56,18 @@ package final class EventLoop {
         nonisolated(unsafe) let operation = operation
         guard let worker else { preconditionFailure("a loop without its worker") }
         Task(executorPreference: executor) { await worker.perform(operation) }
+    }
+
+    /// Starts a task on this loop that costs less to suspend: `function` is isolated to the loop's worker, so that its
+    /// task needs no preference for an executor, which each suspension would look up.
+    ///
+    /// - Parameter function: the name of a function, never a closure. A closure is isolated to nobody, and each return
+    ///   to it from a function that suspended would pass through the global pool.
+    package func run(function: nonisolated(nonsending) @escaping () async -> Void) {
+        guard let worker else { preconditionFailure("a loop without its worker") }
+        // It never leaves the loop: this is called on it, and the task is isolated to its worker.
+        nonisolated(unsafe) let function = function
+        worker.assumeIsolated { $0.start(function) }
     }
 
     // MARK: Sources
@@ -99,6 +113,12 @@ package final class EventLoop {
             while !isStopping {
                 turn(events)
             }
+        }
+        // Tasks that are about to end have a few steps left, each of them a job: nobody would run them later.
+        var left = Self.lastRounds
+        while executor.hasReadyJobs, left > 0 {
+            executor.runReadyJobs()
+            left -= 1
         }
     }
 
@@ -162,5 +182,11 @@ package class EventSource {
 }
 
 extension Worker {
+    fileprivate func start(_ function: nonisolated(nonsending) sending @escaping () async -> Void) {
+        Task {
+            _ = self  // What makes the task this worker's, from its first instruction.
+            await function()
+        }
+    }
     fileprivate func perform(_ operation: sending () async -> Void) async { await operation() }
 }

@@ -44,6 +44,9 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
         }
     }
 
+    /// Runs `job`, which was parked, with the others that are ready. From the loop's thread.
+    func makeReady(_ job: UnownedJob) { ring.append(job) }
+
     var hasReadyJobs: Bool { !ring.isEmpty }
 
     /// Takes over what other threads enqueued. Called when the eventfd is readable.
@@ -59,12 +62,14 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
     }
 
     /// Runs the jobs that are ready now; those that they make ready wait for the next call, so that sockets get a turn.
+    ///
+    /// They run as the loop's serial executor alone: with a task executor beside it, each return from a suspension of a
+    /// task that doesn't prefer that one would be another job.
     func runReadyJobs() {
         let serial = asUnownedSerialExecutor()
-        let task = asUnownedTaskExecutor()
         var left = ring.count
         while left > 0, let job = ring.popFirst() {
-            job.runSynchronously(isolatedTo: serial, taskExecutor: task)
+            job.runSynchronously(on: serial)
             left -= 1
         }
     }

@@ -87,25 +87,31 @@ package final class Stream: EventSource {
     /// - Throws: `ETIMEDOUT` at the deadline, otherwise what the kernel or TLS said.
     package func waitUntilConnected(parking: Parking, deadline: Moment) async throws(SocketError) {
         handler = parking
-        while true {
-            if isConnecting, canWrite || peerHungUp {
-                var code: Int32 = 0
-                var size = socklen_t(MemoryLayout<Int32>.size)
-                getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
-                guard code == 0 else { throw SocketError(code, "connect") }
-                isConnecting = false
-            }
-            if !isConnecting {
-                guard let tls, tls.needsHandshake else { return }
-                switch tls.handshake() {
-                case .done: return
-                case .failed: throw SocketError(EPROTO, "TLS handshake: \(tls.problem)")
-                case .wantsRead: canRead = false
-                case .wantsWrite: canWrite = false
-                }
-            }
+        while try !isConnected() {
             if await parking.park(until: deadline) == .deadline { throw SocketError(ETIMEDOUT, "connect") }
         }
+    }
+
+    /// Whether the connection (and its TLS handshake) stands by now.
+    ///
+    /// - Throws: what the kernel or TLS said.
+    package func isConnected() throws(SocketError) -> Bool {
+        if isConnecting {
+            guard canWrite || peerHungUp else { return false }
+            var code: Int32 = 0
+            var size = socklen_t(MemoryLayout<Int32>.size)
+            getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
+            guard code == 0 else { throw SocketError(code, "connect") }
+            isConnecting = false
+        }
+        guard let tls, tls.needsHandshake else { return true }
+        switch tls.handshake() {
+        case .done: return true
+        case .failed: throw SocketError(EPROTO, "TLS handshake: \(tls.problem)")
+        case .wantsRead: canRead = false
+        case .wantsWrite: canWrite = false
+        }
+        return false
     }
 
     /// The TLS handshake has not ended yet; never for a plain connection.

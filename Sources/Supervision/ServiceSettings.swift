@@ -41,6 +41,14 @@ extension RestartSettings {
         coolDown: .seconds(30), stableAfter: .seconds(30))
 }
 
+extension RestartSettings {
+    /// For a replica: at once, then slower; three restarts in 300 s, then a minute's pause. One that runs for 300 s has
+    /// a clean record.
+    package static let replica = RestartSettings(
+        firstDelay: .milliseconds(100), longestDelay: .seconds(30), restartsMax: 3, window: .seconds(300),
+        coolDown: .seconds(60), stableAfter: .seconds(300))
+}
+
 /// What a service is doing.
 package enum ServiceState: Equatable, Sendable {
     /// What it needs is not ready yet.

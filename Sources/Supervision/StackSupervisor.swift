@@ -29,7 +29,7 @@ package struct StackSupervisor: Sendable {
         ServiceSettings(
             name: name, command: ChildCommand(program, arguments + ["--port", "\(port)"], output: log),
             readiness: .check { LocalProbe.answers(port: port, path: "/health") },
-            startLimit: .seconds(120), patience: .seconds(35), restart: .local)
+            startLimit: .seconds(120), patience: .seconds(35), restart: .replica)
     }
 
     /// A `weir serve` that is ready when `/readyz` on its public port says 200.

@@ -28,6 +28,8 @@ package final class HealthProber {
     private var isDeepProbed: [Bool]
     private var random = SystemRandomNumberGenerator()
     private var isStopped = false
+    /// Told how each probe ended: why it failed, or nil.
+    package var onProbe: (Replica, String?) -> Void = { _, _ in }
 
     /// - Parameter intents: what operators asked for before, by replica name.
     /// - Parameter survey: has all loops look when streams that run at the replica last had an event
@@ -85,6 +87,14 @@ package final class HealthProber {
         return true
     }
 
+    /// Another process runs in its place: what was known of it is forgotten, and its probes begin anew.
+    package func wasRestarted(_ name: String) {
+        guard let replica = pool.replicas.first(where: { $0.name == name }) else { return }
+        problems[replica.index] = "it was restarted"
+        perform(machines[replica.index].trafficFailed(.refused), replica, startedAt: loop.now)
+        parkings[replica.index].wake()
+    }
+
     // MARK: One replica
 
     private func run(_ replica: Replica) async {
@@ -105,6 +115,7 @@ package final class HealthProber {
                         machines[index].probeSucceeded(around)
                     }
                 perform(action, replica, startedAt: startedAt)
+                onProbe(replica, reason == nil ? nil : problems[index] ?? "its probe failed")
                 if reason == nil { startDeepProbe(of: replica, around) }
                 continue
             }

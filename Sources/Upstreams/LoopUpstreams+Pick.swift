@@ -15,6 +15,7 @@ extension LoopUpstreams {
     /// A replica with a place for the call, taken; waits in the pool's queue while all are full.
     ///
     /// - Parameter journey: the request's, if its stream is to be resumed: only replicas that offer a way will do.
+    @inline(__always)
     func pick(
         _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, resuming journey: Journey?
     ) async -> Picked {

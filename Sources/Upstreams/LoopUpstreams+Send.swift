@@ -15,36 +15,98 @@ extension LoopUpstreams {
     /// A body from here on is sent from where it was received, without a copy.
     private static let copiedBodyBytesMax = 16 << 10
 
+    /// One send, from the connection to the answer's end, and its one place to wait: all else is steps that go as far
+    /// as they get. What they know lies in the call, so that an open stream's task holds next to nothing.
+    @inline(__always)
     func send(
         _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
     ) async -> SendOutcome {
-        let connection: ClientConnection
-        let panicEnd = panicEnd(of: call, at: replica, in: route.pool)
-        if !onNewConnection, let idle = takeIdle(replica, in: route, handler: call.parking) {
-            connection = idle
-        } else {
-            do throws(SocketError) {
-                connection = try await ClientConnection.open(
-                    to: replica.settings.address, tls: replica.tlsPeer, parking: call.parking,
-                    deadline: min(loop.now + route.pool.settings.timeouts.connect, call.deadline, panicEnd))
-            } catch {
-                guard error.code == ETIMEDOUT else { return .failed(.connectFailed, isStale: false) }
-                return .failed(loop.now >= panicEnd ? .declaredDead : .connectTimeout, isStale: false)
-            }
+        guard let connection = begin(call, to: replica, in: route, way: way, onNewConnection: onNewConnection) else {
+            return .failed(.connectFailed, isStale: false)
         }
-        write(call, for: replica, way: way)
-        let outcome = await exchange(call, on: connection, with: replica, in: route.pool, isContinuation: way != nil)
+        while let until = advance(call, connection, replica, route.pool) {
+            call.sending.isLate = await call.parking.park(until: until) == .deadline
+        }
+        return end(call, connection, replica, route.pool)
+    }
+
+    /// Takes an idle connection, or begins to make one. - Returns: nil when the kernel refuses at once.
+    @inline(never)
+    private func begin(
+        _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
+    ) -> ClientConnection? {
+        call.sending = Sending(way: way)
+        if !replica.isServing { call.sending.panicEnd = panicEnd(of: call, at: replica, in: route.pool) }
+        if !onNewConnection, let idle = takeIdle(replica, in: route, handler: call.parking) {
+            write(call, for: replica)
+            return idle
+        }
+        call.sending.deadline = min(
+            loop.now + route.pool.settings.timeouts.connect, call.deadline, call.sending.panicEnd)
+        return try? ClientConnection(
+            connectingTo: replica.settings.address, tls: replica.tlsPeer, handler: call.parking)
+    }
+
+    /// Goes on with a send as far as it gets without waiting.
+    ///
+    /// - Returns: until when to wait, at most; nil when the send has come to its outcome.
+    @inline(never)
+    private func advance(
+        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
+    ) -> Moment? {
+        while call.outcome == nil {
+            let wait: Moment?
+            switch call.sending.phase {
+            case .connecting: wait = connect(call, connection, replica)
+            case .writing: wait = writeOut(call, connection, pool)
+            case .awaitingHead: wait = readHead(call, connection, pool)
+            case .readingWhole: wait = readWhole(call, connection, replica, pool)
+            case .readingError: wait = readError(call, connection, pool)
+            case .relaying: wait = relay(call, connection, pool)
+            }
+            if let wait { return wait }
+            call.sending.isLate = false
+        }
+        return nil
+    }
+
+    /// The outcome. The connection can carry another request, or is closed, or has a whole reply in it.
+    @inline(never)
+    private func end(
+        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
+    ) -> SendOutcome {
         call.outgoing.release()
+        let outcome = call.outcome.take() ?? .failed(.reset, isStale: false)
         if case .whole = outcome { return outcome }
-        keep(connection, replica, in: route.pool)
+        keep(connection, replica, in: pool)
         return outcome
+    }
+
+    private func connect(_ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica) -> Moment? {
+        do throws(SocketError) {
+            guard try connection.stream.isConnected() else {
+                if call.sending.isLate { throw SocketError(ETIMEDOUT, "connect") }
+                return call.sending.deadline
+            }
+            write(call, for: replica)
+        } catch {
+            connection.close()
+            let isPatienceOver = loop.now >= call.sending.panicEnd
+            let late: UpstreamFailure = isPatienceOver ? .declaredDead : .connectTimeout
+            call.outcome = .failed(error.code == ETIMEDOUT ? late : .connectFailed, isStale: false)
+        }
+        return nil
     }
 
     // MARK: The request
 
     /// Writes the head, and the body unless it is long and unchanged. Everything towards a replica is made anew.
-    private func write(_ call: UpstreamCall, for replica: Replica, way: Balancing.ResumeWay?) {
+    private func write(_ call: UpstreamCall, for replica: Replica) {
         let settings = replica.settings
+        let way = call.sending.way
+        call.sending.phase = .writing
+        call.sending.tookBytesAt = loop.now
+        if call.sentAt == .zero { call.sentAt = loop.now }
         call.outgoing.removeAll()
         if way == .prefill {
             call.edits.continuation = call.relay.text.withUnsafeBytes { Array($0) }
@@ -82,31 +144,44 @@ extension LoopUpstreams {
         }
     }
 
-    private enum Written { case whole, early, broken, clientGone, stalled }
-
     /// Sends the request; stops when the replica answers before it has all of it.
-    private func writeOut(_ call: UpstreamCall, on connection: ClientConnection) async -> Written {
-        var sent = 0
-        var tookBytesAt = loop.now
-        let bodyCount = call.sendsClientBody ? call.client.bodyRange.count : 0
-        let total = call.outgoing.count + bodyCount
-        let stall = call.client.settings.writeStall
-        while sent < total {
-            let result = writeSome(call, on: connection.stream, from: sent)
-            switch result {
+    private func writeOut(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
+        let total = call.outgoing.count + (call.sendsClientBody ? call.client.bodyRange.count : 0)
+        while call.sending.sent < total {
+            switch writeSome(call, on: connection.stream, from: call.sending.sent) {
             case .wrote(let count):
-                sent += count
-                tookBytesAt = loop.now
+                call.sending.sent += count
+                call.sending.tookBytesAt = loop.now
                 continue
-            case .failed: return .broken
+            case .failed:
+                // The replica may have said why before it closed.
+                guard connection.stream.canRead else { return broken(.reset, call, connection) }
+                connection.isSpoiled = true
+                return awaitHead(call, pool)
             case .wouldBlock: break
             }
-            if connection.stream.canRead { return .early }
-            if call.client.isClientGone { return .clientGone }
-            if call.isReplicaDead { return .broken }
-            if await call.parking.park(until: min(tookBytesAt + stall, call.deadline)) == .deadline { return .stalled }
+            if connection.stream.canRead {
+                connection.isSpoiled = true
+                return awaitHead(call, pool)
+            }
+            if call.client.isClientGone { return clientLeft(call, connection) }
+            if call.isReplicaDead { return broken(.declaredDead, call, connection) }
+            if call.sending.isLate {
+                return broken(loop.now >= call.deadline ? .totalTimeout : .stalled, call, connection)
+            }
+            return min(call.sending.tookBytesAt + call.client.settings.writeStall, call.deadline)
         }
-        return .whole
+        call.outgoing.release()  // A resume writes another one.
+        return awaitHead(call, pool)
+    }
+
+    private func awaitHead(_ call: UpstreamCall, _ pool: Pool) -> Moment? {
+        let limit = pool.settings.timeouts.firstByte(
+            bodyBytes: call.sentBodyBytes, isStream: call.request?.isStream ?? false)
+        call.sending.phase = .awaitingHead
+        call.sending.sentAt = loop.now
+        call.sending.deadline = min(loop.now + limit, call.deadline)
+        return nil
     }
 
     private func writeSome(_ call: UpstreamCall, on stream: Stream, from sent: Int) -> Stream.WriteResult {
@@ -125,120 +200,109 @@ extension LoopUpstreams {
 
     // MARK: The reply
 
-    private func exchange(
-        _ call: UpstreamCall, on connection: ClientConnection, with replica: Replica, in pool: Pool,
-        isContinuation: Bool
-    ) async -> SendOutcome {
-        let isReused = connection.repliesBefore > 0
-        func broken(_ failure: UpstreamFailure) -> SendOutcome {
-            connection.close()
-            return .failed(failure, isStale: isReused && !connection.hasReplyBytes && failure == .reset)
-        }
-        if call.sentAt == .zero { call.sentAt = loop.now }
-        switch await writeOut(call, on: connection) {
-        case .whole: call.outgoing.release()  // A resume writes another one.
-        case .early: connection.isSpoiled = true
-        case .broken:
-            if call.isReplicaDead { return broken(.declaredDead) }
-            // The replica may have said why before it closed.
-            guard connection.stream.canRead else { return broken(.reset) }
-            connection.isSpoiled = true
-        case .clientGone:
-            connection.close(reset: true)
-            return .clientGone
-        case .stalled: return broken(loop.now >= call.deadline ? .totalTimeout : .stalled)
-        }
-        let sentAt = loop.now
-        let deadline = min(sentAt + firstByteLimit(of: call, in: pool), call.deadline)
-        var panicEnd = panicEnd(of: call, at: replica, in: pool)
+    private func readHead(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         while true {
             do throws(HTTPViolation) {
-                if try connection.parseHead(limits: pool.settings.replyHead, method: .post) { break }
+                if try connection.parseHead(limits: pool.settings.replyHead, method: .post) {
+                    return beginReply(call, connection, pool)
+                }
             } catch {
-                return broken(.malformedReply)
+                return broken(.malformedReply, call, connection)
             }
             switch connection.receive() {
             case .bytes: continue
-            case .end, .failed: return broken(connection.hasReplyBytes ? .cut : .reset)
+            case .end, .failed: return broken(connection.hasReplyBytes ? .cut : .reset, call, connection)
             case .wouldBlock: break
             }
-            if call.client.isClientGone {
-                connection.close(reset: true)
-                return .clientGone
+            if call.client.isClientGone { return clientLeft(call, connection) }
+            if call.isReplicaDead { return broken(.declaredDead, call, connection) }
+            if call.sending.isLate, loop.now >= call.sending.deadline {
+                return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout, call, connection)
             }
-            if call.isReplicaDead { return broken(.declaredDead) }
-            if await call.parking.park(until: min(deadline, panicEnd)) == .deadline {
-                if loop.now < deadline {
-                    guard replica.isServing else { return broken(.declaredDead) }
-                    panicEnd = .never  // It came back meanwhile.
-                    continue
-                }
-                return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout)
+            if loop.now >= call.sending.panicEnd {
+                guard call.replica?.isServing == true else { return broken(.declaredDead, call, connection) }
+                call.sending.panicEnd = .never  // It came back meanwhile.
             }
+            return min(call.sending.deadline, call.sending.panicEnd)
         }
-        return await readReply(call, on: connection, with: replica, in: pool, sentAt: sentAt, isContinuation)
     }
 
-    /// How long the reply's first byte is waited for at a replica that is down and gives no sign of life: everybody is
-    /// down, and the client should hear so. One time for all such replicas together.
-    private func panicEnd(of call: UpstreamCall, at replica: Replica, in pool: Pool) -> Moment {
-        if replica.isServing { return .never }
-        let health = pool.settings.health
-        let isSilent = Panic.isSilent(
-            replica.snapshot, sinceAnswer: loop.now - replica.answeredAt, window: health.interval * Int64(health.fall))
-        guard isSilent else { return .never }
-        if call.panicEnd == .never { call.panicEnd = loop.now + Panic.patience }
-        return call.panicEnd
-    }
-
-    private func firstByteLimit(of call: UpstreamCall, in pool: Pool) -> Interval {
-        pool.settings.timeouts.firstByte(
-            bodyBytes: call.sentBodyBytes, isStream: call.request?.isStream ?? false)
-    }
-
-    private func readReply(
-        _ call: UpstreamCall, on connection: ClientConnection, with replica: Replica, in pool: Pool, sentAt: Moment,
-        _ isContinuation: Bool
-    ) async -> SendOutcome {
-        guard connection.head.status == 200 else {
-            let retryAfter = connection.withReply { Self.retryAfter(connection.head, $0) }
-            _ = await gather(call, on: connection, in: pool, max: Self.errorBytesMax, deadline: sentAt + .seconds(10))
-            let body = connection.body.withUnsafeBytes { Array($0) }
-            return .status(connection.head.status, body: body, retryAfter: retryAfter)
+    /// The head is there: what it promises decides how its body is read.
+    private func beginReply(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
+        guard connection.status == 200 else {
+            call.sending.retryAfter = connection.withReply { Self.retryAfter(connection, $0) }
+            call.sending.phase = .readingError
+            return nil
         }
-        let type = connection.withReply { Self.contentType(connection.head, $0) }
-        func refuse(_ failure: UpstreamFailure) -> SendOutcome {
-            connection.close()
-            return .failed(failure, isStale: false)
-        }
-        if let encoding = connection.head.first(.contentEncoding),
+        let type = connection.withReply { Self.contentType(connection.first(.contentType), $0) }
+        if let encoding = connection.first(.contentEncoding),
             !connection.withReply({ $0.extracting(encoding).equalsIgnoringCase("identity") })
         {
-            return refuse(.encodedReply)
+            return broken(.encodedReply, call, connection)
         }
         if call.request?.isStream == true {
-            guard type == .eventStream else { return refuse(.wrongContentType) }
-            return await relay(call, on: connection, in: pool, sentAt: sentAt, isContinuation: isContinuation)
+            guard type == .eventStream else { return broken(.wrongContentType, call, connection) }
+            call.sending.phase = .relaying
+            call.relay.start(call, from: connection, isContinuation: call.sending.way != nil, now: loop.now)
+        } else {
+            guard type == .json else { return broken(.wrongContentType, call, connection) }
+            call.sending.phase = .readingWhole
         }
-        guard type == .json else { return refuse(.wrongContentType) }
-        return await readWhole(call, on: connection, with: replica, in: pool, sentAt: sentAt)
+        return nil
+    }
+
+    /// The connection is of no use any more. A request that dies on a reused one before any byte came may go out again.
+    private func broken(_ failure: UpstreamFailure, _ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
+        let isStale = failure == .reset && connection.repliesBefore > 0 && !connection.hasReplyBytes
+        connection.close()
+        call.outcome = .failed(failure, isStale: isStale)
+        return nil
+    }
+
+    /// The client left: a reset tells the replica to stop generating.
+    private func clientLeft(_ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
+        connection.close(reset: true)
+        call.outcome = .clientGone
+        return nil
     }
 
     private func readWhole(
-        _ call: UpstreamCall, on connection: ClientConnection, with replica: Replica, in pool: Pool, sentAt: Moment
-    ) async -> SendOutcome {
-        let deadline = min(sentAt + firstByteLimit(of: call, in: pool), call.deadline)
-        if let outcome = await gather(
-            call, on: connection, in: pool, max: Self.wholeReplyBytesMax, deadline: deadline)
-        {
-            connection.close(reset: outcome.isClientGone)
-            return outcome
+        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
+    ) -> Moment? {
+        switch gather(connection, pool, max: Self.wholeReplyBytesMax) {
+        case .blocked: break
+        case .broken(let failure): return broken(failure, call, connection)
+        case .whole:
+            // A second reply, or the end of a longer one: which of the two framings the replica meant, nobody knows.
+            if connection.hasSurplus {
+                call.outcome = .failed(.malformedReply, isStale: false)
+            } else if let failure = readFacts(of: connection, into: call) {
+                call.outcome = failed(failure, call)
+            } else {
+                call.firstContentAt = loop.now
+                call.outcome = .whole(WholeReply(connection: connection, replica: replica))
+            }
+            return nil
         }
-        // A second reply, or the end of a longer one: which of the two framings the replica meant, nobody knows.
-        if connection.hasSurplus { return .failed(.malformedReply, isStale: false) }
-        if let failure = readFacts(of: connection, into: call) { return failed(failure, call) }
-        call.firstContentAt = loop.now
-        return .whole(WholeReply(connection: connection, replica: replica))
+        if call.client.isClientGone { return clientLeft(call, connection) }
+        if call.isReplicaDead { return broken(.declaredDead, call, connection) }
+        if call.sending.isLate {
+            return broken(loop.now >= call.deadline ? .totalTimeout : .stalled, call, connection)
+        }
+        return call.sending.deadline
+    }
+
+    /// A reply that only carries an error: what has come of it in ten seconds is enough.
+    private func readError(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
+        if case .blocked = gather(connection, pool, max: Self.errorBytesMax), !call.client.isClientGone,
+            !call.isReplicaDead, !call.sending.isLate
+        {
+            return call.sending.sentAt + .seconds(10)
+        }
+        call.outcome = .status(
+            connection.status, body: connection.body.withUnsafeBytes { Array($0) },
+            retryAfter: call.sending.retryAfter)
+        return nil
     }
 
     /// What the reply says, into the call. - Returns: why it is no answer; nil when it is one.
@@ -262,77 +326,80 @@ extension LoopUpstreams {
     /// An error inside a 200 is the replica's failure, unless it says that the request is to blame: then it counts as
     /// the status that it should have had.
     private func failed(_ failure: UpstreamFailure, _ call: UpstreamCall) -> SendOutcome {
+        let text = call.inBandError
         if failure == .inBandError, !call.relay.hasContent,
-            let status = UpstreamError.statusOfRefusal(inBand: call.inBandError.span)
+            let status = UpstreamError.statusOfRefusal(inBand: text.span)
         {
-            return .status(status, body: call.inBandError, retryAfter: nil)
+            return .status(status, body: text, retryAfter: nil)
         }
         return .failed(failure, isStale: false)
     }
 
-    /// Reads the whole body. - Returns: nil when it is there.
-    private func gather(
-        _ call: UpstreamCall, on connection: ClientConnection, in pool: Pool, max: Int, deadline: Moment
-    ) async -> SendOutcome? {
+    private enum Gathered { case whole, blocked, broken(UpstreamFailure) }
+
+    /// Reads what is there of the body.
+    private func gather(_ connection: ClientConnection, _ pool: Pool, max: Int) -> Gathered {
         while true {
             do throws(HTTPViolation) {
                 switch try connection.readBody(into: &connection.body, limits: pool.settings.replyChunks) {
-                case .ended: return nil
-                case .cut: return .failed(.cut, isStale: false)
-                case .bytes:
-                    if connection.body.count > max { return .failed(.oversizedEvent, isStale: false) }
-                    continue
-                case .wouldBlock: break
+                case .ended: return .whole
+                case .cut: return .broken(.cut)
+                case .bytes: if connection.body.count > max { return .broken(.oversizedEvent) }
+                case .wouldBlock: return .blocked
                 }
             } catch {
-                return .failed(.malformedReply, isStale: false)
-            }
-            if call.client.isClientGone { return .clientGone }
-            if call.isReplicaDead { return .failed(.declaredDead, isStale: false) }
-            if await call.parking.park(until: deadline) == .deadline {
-                return .failed(loop.now >= call.deadline ? .totalTimeout : .stalled, isStale: false)
+                return .broken(.malformedReply)
             }
         }
     }
 
     // MARK: Streams
 
-    private func relay(
-        _ call: UpstreamCall, on connection: ClientConnection, in pool: Pool, sentAt: Moment, isContinuation: Bool
-    ) async -> SendOutcome {
-        let relay = call.relay
+    /// The relay works by itself, whenever one of the sockets is ready; here its end is seen, and its clocks.
+    private func relay(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         let timeouts = pool.settings.timeouts
-        relay.start(call, from: connection, isContinuation: isContinuation, now: loop.now)
-        defer { relay.stop() }
-        while true {
-            switch relay.end {
-            case .complete: return .streamed
-            case .clientGone:
-                connection.close(reset: true)
-                return .clientGone
-            case .failed(let failure):
-                connection.close(reset: true)
-                return failed(failure, call)
-            case nil: break
+        let relay = call.relay
+        switch relay.end {
+        case .complete: return endRelay(.streamed, call)
+        case .clientGone: return endRelay(.clientGone, call, breaking: connection)
+        case .failed(let failure): return endRelay(failed(failure, call), call, breaking: connection)
+        case nil: break
+        }
+        let silence = silenceEnd(of: call, in: pool)
+        if loop.now >= silence {
+            return endRelay(.failed(.declaredDead, isStale: false), call, breaking: connection)
+        }
+        let sentAt = call.sending.sentAt
+        var hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
+        if call.sending.isLate {
+            if loop.now >= call.deadline {
+                return endRelay(.failed(.totalTimeout, isStale: false), call, breaking: connection)
             }
-            let silence = silenceEnd(of: call, in: pool)
-            if loop.now >= silence { return timedOut(.declaredDead, connection) }
-            let hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
-            // The first content wakes nobody: until it is here, a stall may begin at any moment.
-            let mayStall = relay.hasContent ? Moment.never : loop.now + timeouts.streamStall
-            let next = min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall, silence)
-            guard await call.parking.park(until: next) == .deadline else { continue }
-            if loop.now >= call.deadline { return timedOut(.totalTimeout, connection) }
             // Events that came while the task slept have moved it.
             if loop.now >= stallEnd(of: call, timeouts, sentAt) {
                 guard call.client.hasUnsent else {
-                    return timedOut(relay.hasContent ? .stalled : .firstContentTimeout, connection)
+                    let failure = relay.hasContent ? UpstreamFailure.stalled : .firstContentTimeout
+                    return endRelay(.failed(failure, isStale: false), call, breaking: connection)
                 }
-                connection.close(reset: true)
-                return .clientGone
+                return endRelay(.clientGone, call, breaking: connection)
             }
-            if loop.now >= hold { relay.sendHeadEarly(call) }
+            if loop.now >= hold {
+                relay.sendHeadEarly(call)
+                hold = .never
+            }
         }
+        // The first content wakes nobody: until it is here, a stall may begin at any moment.
+        let mayStall = relay.hasContent ? Moment.never : loop.now + timeouts.streamStall
+        return min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall, silence)
+    }
+
+    private func endRelay(
+        _ outcome: SendOutcome, _ call: UpstreamCall, breaking connection: ClientConnection? = nil
+    ) -> Moment? {
+        connection?.close(reset: true)
+        call.relay.stop()
+        call.outcome = outcome
+        return nil
     }
 
     /// When the stream counts as stalled, by whom it waits for: a client that takes nothing isn't the replica's fault.
@@ -342,17 +409,12 @@ extension LoopUpstreams {
         return sentAt + timeouts.firstContent(bodyBytes: call.sentBodyBytes)
     }
 
-    private func timedOut(_ failure: UpstreamFailure, _ connection: ClientConnection) -> SendOutcome {
-        connection.close(reset: true)
-        return .failed(failure, isStale: false)
-    }
-
     // MARK: Fields
 
     private enum ContentType { case json, eventStream, other }
 
-    private static func contentType(_ head: ReplyHead, _ bytes: Span<UInt8>) -> ContentType {
-        guard let value = head.first(.contentType) else { return .other }
+    private static func contentType(_ value: ByteRange?, _ bytes: Span<UInt8>) -> ContentType {
+        guard let value else { return .other }
         let text = bytes.extracting(value)
         var end = 0
         while end < text.count, text[end] != UInt8(ascii: ";"), text[end] != UInt8(ascii: " ") { end += 1 }
@@ -363,7 +425,7 @@ extension LoopUpstreams {
     }
 
     /// `retry-after-ms`, or `Retry-After` in seconds. A date is not worth a clock's difference: it counts as absent.
-    private static func retryAfter(_ head: ReplyHead, _ bytes: Span<UInt8>) -> Interval? {
+    private static func retryAfter(_ connection: ClientConnection, _ bytes: Span<UInt8>) -> Interval? {
         func number(_ range: ByteRange?) -> Int64? {
             guard let range, range.count > 0, range.count < 10 else { return nil }
             var value: Int64 = 0
@@ -373,11 +435,7 @@ extension LoopUpstreams {
             }
             return value
         }
-        if let milliseconds = number(head.first(.retryAfterMs)) { return .milliseconds(milliseconds) }
-        return number(head.first(.retryAfter)).map { .seconds($0) }
+        if let milliseconds = number(connection.first(.retryAfterMs)) { return .milliseconds(milliseconds) }
+        return number(connection.first(.retryAfter)).map { .seconds($0) }
     }
-}
-
-extension LoopUpstreams.SendOutcome {
-    var isClientGone: Bool { if case .clientGone = self { true } else { false } }
 }

@@ -13,15 +13,26 @@ extension LoopUpstreams {
     /// the stream: it may yet be finished where it is.
     func silenceEnd(of call: UpstreamCall, in pool: Pool) -> Moment {
         guard call.isReplicaDead else { return .never }
-        guard call.relay.hasContent else { return loop.now }
+        guard call.relay.hasContent, !call.isToMove else { return loop.now }
         guard let replica = call.replica, !replica.isServing, !call.client.hasUnsent else { return .never }
         guard canGoOnElsewhere(call, pool) else { return .never }
         return call.relay.lastEventAt + pool.settings.probeTimeout
     }
 
-    private func canGoOnElsewhere(_ call: UpstreamCall, _ pool: Pool) -> Bool {
+    func canGoOnElsewhere(_ call: UpstreamCall, _ pool: Pool) -> Bool {
         guard let journey = call.journey, call.sends < pool.settings.attempt.sendsMax else { return false }
         journey.attempt.sent = sentSoFar(call)
         return pool.replicas.contains { $0 !== call.replica && $0.isServing && bestWay(on: $0, journey) != nil }
+    }
+
+    /// How long the reply's first byte is waited for at a replica that is down and gives no sign of life: everybody is
+    /// down, and the client should hear so. One time for all such replicas together.
+    func panicEnd(of call: UpstreamCall, at replica: Replica, in pool: Pool) -> Moment {
+        let health = pool.settings.health
+        let isSilent = Panic.isSilent(
+            replica.snapshot, sinceAnswer: loop.now - replica.answeredAt, window: health.interval * Int64(health.fall))
+        guard isSilent else { return .never }
+        if call.panicEnd == .never { call.panicEnd = loop.now + Panic.patience }
+        return call.panicEnd
     }
 }

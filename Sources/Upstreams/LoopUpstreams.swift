@@ -10,7 +10,7 @@ import Wire
 /// - Isolation: its loop.
 package final class LoopUpstreams {
     /// One pool as this loop sees it.
-    final class Route {
+    final class Route: IdleKeeper {
         let pool: Pool
         var picker: ReplicaPicker
         var budget: RetryBudget
@@ -32,6 +32,11 @@ package final class LoopUpstreams {
             idle = Array(repeating: [], count: pool.replicas.count)
             shares = Array(repeating: HealthMachine.fullShare, count: pool.replicas.count)
         }
+
+        func idleEnded(_ connection: ClientConnection) {
+            for index in idle.indices { idle[index].removeAll { $0 === connection } }
+            connection.close()
+        }
     }
 
     package let loop: EventLoop
@@ -41,7 +46,7 @@ package final class LoopUpstreams {
     private let loopIndex: Int
     private let loopCount: Int
     /// Requests that are at a replica now.
-    private var active: [UpstreamCall] = []
+    private(set) var active: [UpstreamCall] = []
     /// Told when traffic finds a replica unreachable, so that its health knows at once.
     package var onTrafficFailure: (Replica, HealthMachine.Reason) -> Void = { _, _ in }
 
@@ -72,6 +77,7 @@ package final class LoopUpstreams {
     func begin(_ call: UpstreamCall, at replica: Replica) {
         call.replica = replica
         call.isReplicaDead = false
+        call.isToMove = false
         call.activePlace = active.count
         active.append(call)
     }
@@ -134,18 +140,20 @@ package final class LoopUpstreams {
         guard let route = route(of: pool), route.idle[replica.index].count < pool.settings.idleConnectionsMax,
             connection.isReusable
         else { return connection.close() }
-        connection.becomeIdle { [weak route, unowned connection] in
-            route?.idle[replica.index].removeAll { $0 === connection }
-            connection.close()
-        }
+        connection.becomeIdle(keptBy: route)
         route.idle[replica.index].append(connection)
     }
 
-    package func closeIdle() {
+    /// Closes idle connections, those used longest ago first.
+    ///
+    /// - Parameter kept: so many to each replica may stay.
+    package func closeIdle(keeping kept: Int = 0) {
         for route in routes {
-            for index in route.idle.indices {
-                for connection in route.idle[index] { connection.close() }
-                route.idle[index] = []
+            for index in route.idle.indices where route.idle[index].count > kept {
+                let surplus = route.idle[index].count - kept
+                for connection in route.idle[index].prefix(surplus) { connection.close() }
+                // A new array: the old one's room was for the peak.
+                route.idle[index] = Array(route.idle[index].dropFirst(surplus))
             }
         }
     }

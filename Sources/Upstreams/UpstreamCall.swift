@@ -49,6 +49,12 @@ package final class UpstreamCall {
     var isReplicaDead = false
     /// Until when it may wait for replicas that are down and silent; `.never` until it meets the first one.
     var panicEnd = Moment.never
+    /// The replica is about to be restarted: the stream goes on elsewhere, whatever of it was sent.
+    var isToMove = false
+    /// The send that is under way.
+    var sending = Sending(way: nil)
+    /// What it came to, once it has.
+    var outcome: LoopUpstreams.SendOutcome?
     /// The machine of the request while it is forwarded.
     var journey: LoopUpstreams.Journey?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.

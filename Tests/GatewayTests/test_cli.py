@@ -144,9 +144,11 @@ def test_replicas_are_listed_drained_and_enabled(admin):
     replica = {
         "pool": "main", "name": "one", "address": "127.0.0.1:9001", "kind": "weir", "weight": 5, "intent": "enabled",
         "health": "up", "serving": True, "in_flight": 2, "max_in_flight": 128, "backup": False,
+        "restart": "cooling_down", "restart_seconds": 61,
     }
     admin.replies["GET", "/admin/v1/replicas"] = (200, {"replicas": [replica]})
-    expected = ["main", "one", "127.0.0.1:9001", "weir", "5", "enabled", "up", "yes", "2", "128"]
+    expected = ["main", "one", "127.0.0.1:9001", "weir", "5", "enabled", "up", "yes", "2", "128"] + [
+        "cooling", "down", "1m", "1s"]
     for arguments in (["list"], []):
         assert weir("replicas", *arguments, "--socket", admin.path).stdout.splitlines()[1].split() == expected
     for word in ("drain", "enable", "maintenance"):

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_three_replicas_serve_with_weights_five_three_and_one(up):
 
 
 def test_only_its_owner_can_look_into_its_state(up):
-    for name in (".", "admin.sock", "redis/redis.sock", "weir.yaml", "ports"):
+    for name in (".", "admin.sock", "up.sock", "redis/redis.sock", "weir.yaml", "ports"):
         assert os.stat(up.state / name).st_mode & 0o077 == 0, name
     assert up.fact("API key") not in (up.state / "weir.yaml").read_text()
 
@@ -149,6 +150,93 @@ def test_a_killed_process_comes_back(up, word, name):
     up.wait_for(rf"{name} is ready", seen)
     assert up.child(word) != killed
     eventually(lambda: "data: [DONE]" in up.curl(), "the same line, with the same key, streams again")
+
+
+def asked(up, stream):
+    """One answer's text; raises when it is not a whole one."""
+    body = {"model": up.fact("model"), "stream": stream, "temperature": 0, "max_tokens": 60, "messages": [
+        {"role": "user", "content": "What is a weir?"}]}
+    request = urllib.request.Request(up.fact("URL") + "/chat/completions", json.dumps(body).encode(), {
+        "Content-Type": "application/json", "Authorization": f"Bearer {up.fact('API key')}"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        text = reply.read().decode()
+    if not stream:
+        return json.loads(text)["choices"][0]["message"]["content"]
+    events = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]", events[-2:]
+    deltas = [json.loads(event)["choices"] for event in events[:-1]]
+    return "".join(choices[0]["delta"].get("content") or "" for choices in deltas if choices)
+
+
+def test_a_rolling_restart_under_load_fails_and_alters_nothing(up):
+    expected = asked(up, False)
+    assert asked(up, True) == expected and len(expected) > 20
+    before = {pid for pid, command in children(up.process.pid).items() if "weir-replica" in command}
+    done, failed, counts = threading.Event(), [], [0, 0, 0]
+
+    def ask(place):
+        while not done.is_set():
+            try:
+                answer = asked(up, stream=place > 0)
+                assert answer == expected, answer
+                counts[place] += 1
+            except Exception as problem:
+                failed.append(repr(problem))
+                return
+
+    threads = [threading.Thread(target=ask, args=[place]) for place in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(lambda: failed or min(counts) > 3, "requests run")
+        result = up.weir("replicas", "restart", "--rolling")
+        seen = min(counts)
+        eventually(lambda: failed or min(counts) > seen + 3, "requests go on")
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(60)
+    assert not failed, failed
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert [step["state"] for step in report["replicas"]] == ["done"] * 3
+    after = {pid for pid, command in children(up.process.pid).items() if "weir-replica" in command}
+    assert len(after) == 3 and not after & before
+    replicas = json.loads(up.weir("replicas", "list").stdout)["replicas"]
+    assert all(replica["serving"] and replica["intent"] == "enabled" for replica in replicas)
+
+
+def test_a_replica_that_keeps_dying_is_left_alone_and_the_gateway_says_so(tmp_path):
+    up = Up(tmp_path, "--replicas", "2").greeted()
+
+    def metric():
+        with urllib.request.urlopen(up.fact("metrics"), timeout=PATIENCE) as page:
+            text = page.read().decode()
+        return re.search(r'weir_replica_restart_cooldown{pool="main",replica="replica-1"} (\d)', text).group(1)
+
+    try:
+        for number in range(4):
+            eventually(lambda: metric() == "0", "it is not left alone")
+            pid = next(
+                pid for pid, command in children(up.process.pid).items()
+                if "weir-replica" in command and f"--port {json.loads((tmp_path / 'ports').read_text())['replicas'][0]}"
+                in command)
+            seen = len(up.lines)
+            os.kill(pid, signal.SIGKILL)
+            up.wait_for("replica-1 was ended by signal 9", seen)
+            if number < 3:
+                up.wait_for("replica-1 is ready", seen)
+        up.wait_for("too often; leaving it alone for 60.0 s")
+        eventually(lambda: metric() == "1", "the metric says so")
+        assert json.loads(up.weir("status").stdout)["cooling_down"] == ["replica-1"]
+        assert "data: [DONE]" in up.curl(), "the other one answers"
+    finally:
+        assert up.stop() == 0
+
+
+def test_an_upgrade_under_supervision_is_refused(up):
+    result = up.weir("upgrade")
+    assert result.returncode == 1 and "runs under `weir up`" in result.stderr
 
 
 def test_a_second_one_in_the_same_folder_is_refused(up):

@@ -4,14 +4,17 @@ import Wire
 /// `weir replicas`: what the gateway knows of its replicas, and what the operator wants of them.
 struct ReplicasCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "replicas", abstract: "List replicas, or take them out and back in.",
-        subcommands: [ListReplicas.self, DrainReplica.self, EnableReplica.self, MaintainReplica.self],
+        commandName: "replicas", abstract: "List replicas, take them out and back in, or restart them.",
+        subcommands: [
+            ListReplicas.self, DrainReplica.self, EnableReplica.self, MaintainReplica.self, RestartReplicas.self,
+        ],
         defaultSubcommand: ListReplicas.self)
 
     static func table(_ replicas: [JSONValue]) -> String {
         var table = OutputTable([
             ("pool", .left), ("replica", .left), ("address", .left), ("kind", .left), ("weight", .right),
             ("intent", .left), ("health", .left), ("serving", .left), ("in flight", .right), ("max", .right),
+            ("restart", .left),
         ])
         for replica in replicas {
             let isBackup = replica["backup"]?.bool == true
@@ -20,10 +23,18 @@ struct ReplicasCommand: ParsableCommand {
                 replica["kind"]?.string ?? "?", replica["weight"].number + (isBackup ? " backup" : ""),
                 replica["intent"]?.string ?? "?", replica["health"]?.string ?? "?",
                 Spelling.yesOrNo(replica["serving"]?.bool), replica["in_flight"].number,
-                replica["max_in_flight"].number,
+                replica["max_in_flight"].number, restart(replica),
             ])
         }
         return table.text
+    }
+
+    /// What is being done about one that is down; nothing mostly.
+    private static func restart(_ replica: JSONValue) -> String {
+        let words = ["waiting": "waiting", "cooling_down": "cooling down"]
+        guard let state = replica["restart"]?.string, state != "none" else { return "" }
+        guard let seconds = replica["restart_seconds"]?.int else { return words[state] ?? state }
+        return "\(words[state] ?? state) \(Spelling.length(seconds: seconds))"
     }
 }
 

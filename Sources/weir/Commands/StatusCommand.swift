@@ -18,7 +18,7 @@ struct StatusCommand: ParsableCommand {
 
     static func table(_ status: JSONValue) -> String {
         let keys = status["keys"]
-        let facts = [
+        var facts = [
             ("version", status["version"]?.string ?? "?"),
             ("process", status["pid"].number + ", up " + Spelling.length(seconds: status["uptime_seconds"]?.int ?? 0)),
             ("address", status["address"]?.string ?? "?"),
@@ -28,6 +28,8 @@ struct StatusCommand: ParsableCommand {
             ("redis", status["redis"]?.string ?? "?"),
             ("keys", "\(keys?["configured"].number ?? "?") in the file, \(keys?["stored"].number ?? "?") in redis"),
         ]
+        let cooling = status["cooling_down"].names
+        if !cooling.isEmpty { facts.append(("failing", "\(cooling): restarted too often, left alone for a while")) }
         var pools = OutputTable([
             ("pool", .left), ("models", .left), ("serving", .right), ("replicas", .right), ("queue", .right),
         ])

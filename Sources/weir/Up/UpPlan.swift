@@ -44,6 +44,11 @@ struct UpPlan {
               requests: 1000000
             redis:
               address: \(Self.quoted(redisAddress))
+            # `weir replicas restart` asks the `weir up` that runs them; one that hangs is restarted by itself.
+            hooks:
+              restart:
+                supervisor: \(Self.quoted(state.supervisorSocket))
+                afterFailures: 60
             pools:
               - name: main
                 models: [\(Self.quoted(modelName))]

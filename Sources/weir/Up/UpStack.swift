@@ -75,6 +75,13 @@ struct UpStack {
     func run() throws(CommandFailure) {
         Output.line("weir up in \(Spelling.path(plan.state.directory, home: home))")
         let supervisor = stack.supervisor
+        let socket: SupervisorSocket
+        do {
+            socket = try SupervisorSocket(supervisor, path: plan.state.supervisorSocket)
+        } catch {
+            throw CommandFailure(.problem, "can't listen on \(plan.state.supervisorSocket): \(error)")
+        }
+        defer { socket.end() }
         StopSignals.watch { count in
             if count == 1 { Output.line("ending: running requests finish (Ctrl-C again ends at once)") }
             supervisor.stop(force: count > 1)

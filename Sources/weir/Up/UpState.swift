@@ -7,6 +7,7 @@ import Glibc
 ///     ports            the ports of its replicas and of its metrics page
 ///     weir.yaml        the configuration, written at every start
 ///     admin.sock       the gateway's admin socket
+///     up.sock          where the gateway asks for the restart of a replica
 ///     redis/           the private redis-server's data
 ///     logs/            one file for each process, and the access log
 struct UpState {
@@ -43,6 +44,7 @@ struct UpState {
     var configFile: String { "\(directory)/weir.yaml" }
     var portsFile: String { "\(directory)/ports" }
     var adminSocket: String { "\(directory)/admin.sock" }
+    var supervisorSocket: String { "\(directory)/up.sock" }
     var redisDirectory: String { "\(directory)/redis" }
     func log(_ name: String) -> String { "\(directory)/logs/\(name).log" }
 
