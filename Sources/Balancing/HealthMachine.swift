@@ -15,8 +15,8 @@ package struct HealthSettings: Equatable, Sendable {
     package var ramp: Interval
     /// Whether a replica that returns first answers a warm-up request. Off for kinds that can't be trusted with one.
     package var warmsUp: Bool
-    /// So long after its last real answer a replica that has nothing to do is sent a deep probe; zero for never, and for
-    /// kinds that can't be trusted with one.
+    /// So long after its last real answer a replica that has nothing to do is sent a deep probe; zero for never, and
+    /// for kinds that can't be trusted with one.
     package var deepInterval: Interval
 
     package init(
@@ -60,9 +60,9 @@ package struct HealthSettings: Equatable, Sendable {
 ///     up ──a deep probe fails──► down, and only a warm-up that is answered brings it back
 ///
 /// A failed probe that real answers contradict doesn't count: a health page alone decides nothing. Where no answer came
-/// in time, the replica may be frozen, and only what came after the probe was sent contradicts that; where the page said
-/// no, whatever came since the probe before. At most `excusesMax` in a row are excused, because a replica that goes on
-/// answering its page with 503 wants to be left alone.
+/// in time, the replica may be frozen, and only what came after the probe was sent contradicts that; where the page
+/// said no, whatever came since the probe before. At most `excusesMax` in a row are excused, because a replica that
+/// goes on answering its page with 503 wants to be left alone.
 ///
 /// Pure: events go in, an ``Action`` comes out, and the prober performs it. Busy answers (429, 503) on traffic are no
 /// events of this machine.
@@ -261,8 +261,8 @@ extension HealthMachine {
         return .announce(isServing: false, thenProbeAfter: .zero)
     }
 
-    /// Whether a deep probe is due: up, nothing to do, and no sign for long that generating works there. The caller sees
-    /// to it that one runs at a time.
+    /// Whether a deep probe is due: up, nothing to do, and no sign for long that generating works there. The caller
+    /// sees to it that one runs at a time.
     package func isDeepProbeDue(_ around: Surroundings, inFlight: Int) -> Bool {
         guard isServing, settings.deepInterval > .zero, inFlight == 0 else { return false }
         return around.now - max(around.answeredAt, provedAt) >= settings.deepInterval

@@ -32,7 +32,8 @@ extension LoopUpstreams {
             case .again(let index):
                 let replica = pool.replicas[index]
                 // Its place was given back when the connection turned out stale; without a free one, pick anew.
-                picked = replica.take(for: call.modelName, now: loop.now) ? Picked.replica(replica) : .noneLeft(coolAt: nil)
+                let isTaken = replica.take(for: call.modelName, now: loop.now)
+                picked = isTaken ? Picked.replica(replica) : .noneLeft(coolAt: nil)
                 isResume = journey.attempt.hasContent
                 onNewConnection = true
             case .wait(let until):

@@ -185,7 +185,8 @@ package final class HealthProber {
         guard stopped != nil || machines[index].isDeepProbeDue(around, inFlight: replica.inFlight) else { return }
         isDeepProbed[index] = true
         loop.spawn { [self] in
-            await deepProbe(replica, model: stopped ?? pool.settings.models.first?.name ?? "", wasStopped: stopped != nil)
+            let model = stopped ?? pool.settings.models.first?.name ?? ""
+            await deepProbe(replica, model: model, wasStopped: stopped != nil)
             isDeepProbed[index] = false
         }
     }

@@ -116,7 +116,8 @@ import Testing
 
     /// A real answer came half a second after the probe was sent.
     private let contradicted = Around(
-        now: .zero + .seconds(1), isAnyOtherUp: true, random: 0, probedAt: .zero, answeredAt: .zero + .milliseconds(500))
+        now: .zero + .seconds(1), isAnyOtherUp: true, random: 0, probedAt: .zero,
+        answeredAt: .zero + .milliseconds(500))
 
     @Test func `failed probes that real answers contradict don't count, but not for ever`() {
         var machine = upMachine()
