@@ -49,8 +49,8 @@ extension HealthProber {
             problems[replica.index] = "it generates nothing: status \(reply.status)"
             switch reply.status {
             case 200:
-                let answer = try? ChatReply.read(reply.body.span)
-                return answer?.isComplete == true ? nil : .serverError
+                let answer = try? ChatChunk.read(reply.body.span)
+                return answer?.isCompleteReply == true ? nil : .serverError
             // Busy with others is alive. Our own credential refused is as good as down.
             case 401, 403: return .serverError
             case 400..<500: return nil
