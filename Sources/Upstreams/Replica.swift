@@ -63,6 +63,8 @@ package final class Replica: Sendable {
     private let answeredAtCount = Atomic<Int64>(0)
     /// Monotonic nanoseconds until which the replica asked to be left alone.
     private let coolUntil = Atomic<Int64>(0)
+    /// Monotonic nanoseconds until which no prefill is asked of it: it turned one down.
+    private let prefillRefusedUntil = Atomic<Int64>(0)
     private let snapshotLock: Mutex<HealthSnapshot>
     /// By public name of the model; those that have seen no failure lately are not kept.
     private let breakers = Mutex<[String: Breaker]>([:])
@@ -136,6 +138,23 @@ package final class Replica: Sendable {
     }
 
     func release() { inFlightCount.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
+
+    // MARK: What it can do
+
+    /// How long a replica that turned a prefill down is not asked for another.
+    private static let refusalLasts = Interval.seconds(300)
+
+    /// What its kind declares, less what it has turned down.
+    func abilities(now: Moment) -> ReplicaAbilities {
+        var abilities = settings.kind.abilities
+        if prefillRefusedUntil.load(ordering: .relaxed) > now.nanoseconds { abilities.remove(.textPrefill) }
+        return abilities
+    }
+
+    /// It does not continue messages, whatever its kind declares.
+    func refusedPrefill(now: Moment) {
+        prefillRefusedUntil.store((now + Self.refusalLasts).nanoseconds, ordering: .relaxed)
+    }
 
     // MARK: What traffic shows
 
