@@ -48,7 +48,8 @@ extension LoopUpstreams {
 
     @inline(never)
     func pickNow(
-        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, isSuitable: (Replica) -> Bool = { _ in true }
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route,
+        isSuitable: (Replica) -> Bool = { _ in true }
     ) -> PickedNow {
         let picked = pickWell(exclusions, for: call, in: route, isSuitable: isSuitable)
         guard case .noneLeft = picked else { return picked }
