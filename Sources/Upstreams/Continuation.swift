@@ -19,7 +19,7 @@ extension LoopUpstreams {
         var ways = journey.attempt.ways(on: replica.abilities(now: loop.now))
         // Ids mean the same only where the same engine gave them.
         if journey.idsKind != replica.settings.kind { ways.remove(.tokenIDs) }
-        if ways.contains(.prefill), !canPrefill(call, on: replica.settings.kind) { ways.remove(.prefill) }
+        if ways.contains(.prefill), !canPrefill(call, on: replica.kind) { ways.remove(.prefill) }
         for failure in journey.failures where failure.replica == replica.index { ways.remove(ResumeWays(failure.way)) }
         return ways
     }
@@ -109,7 +109,7 @@ extension LoopUpstreams {
         case .replay: break
         case .prefill:
             edits.continuation = call.relay.withText { text in text.withUnsafeBufferPointer { Array($0) } }
-            edits.extendsLastMessage = replica.settings.kind.continuesLastMessage
+            edits.extendsLastMessage = replica.kind.continuesLastMessage
         case .tokenIDs:
             edits.prompt = call.relay.answer.idsAsPrompt
             guard request.kind == .chat else { break }

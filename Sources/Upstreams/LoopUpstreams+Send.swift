@@ -233,6 +233,9 @@ extension LoopUpstreams {
         {
             return broken(.encodedReply, call, connection)
         }
+        if let replica = call.replica, replica.settings.kind == .generic, let server = connection.first(.server) {
+            connection.withReply { replica.answered(by: $0.extracting(server)) }
+        }
         if call.request?.isStream == true {
             guard type == .eventStream else { return broken(.wrongContentType, call, connection) }
             call.sending.phase = .relaying

@@ -302,6 +302,19 @@ def test_a_last_message_that_llama_cpp_continues_unasked_is_made_longer(stage):
     assert scene.engine.bodies[1]["messages"] == [*HELLO, {"role": "assistant", "content": "Grüße"}]
 
 
+def test_a_generic_replica_that_says_it_is_llama_cpp_s_server_is_one(stage):
+    scene = Scene(stage, "generic")
+    scene.engine.kind = "llama.cpp"
+    ways = []
+    for _ in range(4):
+        scene.engine.reset(cut_at=scene.engine.cut_before("Grüße", {"model": "tiny", "messages": HELLO}))
+        scene.engine.ending, scene.engine.fields = "clean", ("server: llama.cpp",)
+        check(scene.ask(told=None), usage=False)
+        ways += scene.ways
+    # Each of the two has to answer once before it is known.
+    assert set(ways) <= {"replay", "prefill"} and ways[-2:] == ["prefill", "prefill"]
+
+
 def test_a_session_remembers_a_continued_answer_once(stage):
     for kind in ("weir", "sglang", "generic"):
         replicas = stage.replicas("one", "two")

@@ -53,6 +53,8 @@ class Engine:
         self.extra = {}
         self.cuts = 1
         self.has_role = True
+        #: Besides the usual fields of a head.
+        self.fields = ()
         #: Forgets what it was given and begins the answer anew.
         self.is_forgetful = False
 
@@ -201,7 +203,7 @@ class Engine:
                 event["choices"][0]["delta"].update(self.extra)
         self.tokens_made += made
         packets = self.wire(events, is_ascii=len(self.bodies) % 2 == 0)
-        exchange.stream_head()
+        exchange.stream_head(*self.fields)
         left = self.cut_at if len(self.bodies) <= self.cuts else None
         for packet in packets:
             if left is not None and left < len(packet):
