@@ -121,6 +121,10 @@ extension MetricsPage {
         for (entry, replica) in replicas {
             sample(["pool": shape.pools[entry.pool], "replica": entry.name], replica.inFlight)
         }
+        family("weir_replica_stopped_models", .gauge, "Models that are kept off a replica because they fail there.")
+        for (entry, replica) in replicas {
+            sample(["pool": shape.pools[entry.pool], "replica": entry.name], replica.stoppedModels)
+        }
         family("weir_queue_length", .gauge, "Requests waiting for a replica with room.")
         for (pool, length) in zip(shape.pools, gauges.queueLengths) { sample(["pool": pool], length) }
         gauge("weir_limiter_keys", "Keys that the limiter keeps counts for.", gauges.limiterKeys)

@@ -23,7 +23,7 @@ extension LoopUpstreams {
     ) async -> Picked {
         // Whoever waits already goes first.
         if route.pool.queue.length == 0 {
-            switch pickBest(exclusions, in: route, journey) {
+            switch pickBest(exclusions, for: call, in: route, journey) {
             case .replica(let replica): return .replica(replica)
             case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
             case .full: break
@@ -33,40 +33,44 @@ extension LoopUpstreams {
     }
 
     /// To resume, the replica that offers the best way is the best one; one that has just failed is none of the good.
-    private func pickBest(_ exclusions: Attempt.Exclusions, in route: Route, _ journey: Journey?) -> PickedNow {
-        guard let journey else { return pickNow(exclusions, in: route) }
+    private func pickBest(
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, _ journey: Journey?
+    ) -> PickedNow {
+        guard let journey else { return pickNow(exclusions, for: call, in: route) }
         for way in Balancing.ResumeWay.allCases {
-            let picked = pickWell(exclusions, in: route) { ways(on: $0, journey).contains(ResumeWays(way)) }
+            let picked = pickWell(exclusions, for: call, in: route) { ways(on: $0, journey).contains(ResumeWays(way)) }
             if case .replica = picked { return picked }
         }
-        return pickNow(exclusions, in: route) { !ways(on: $0, journey).isEmpty }
+        return pickNow(exclusions, for: call, in: route) { !ways(on: $0, journey).isEmpty }
     }
 
     enum PickedNow { case replica(Replica), full, noneLeft(coolAt: Moment?) }
 
     @inline(never)
     func pickNow(
-        _ exclusions: Attempt.Exclusions, in route: Route, isSuitable: (Replica) -> Bool = { _ in true }
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route,
+        isSuitable: (Replica) -> Bool = { _ in true }
     ) -> PickedNow {
-        let picked = pickWell(exclusions, in: route, isSuitable: isSuitable)
+        let picked = pickWell(exclusions, for: call, in: route, isSuitable: isSuitable)
         guard case .noneLeft = picked else { return picked }
-        return pickAtLast(exclusions, in: route, isSuitable: isSuitable)
+        return pickAtLast(exclusions, for: call, in: route, isSuitable: isSuitable)
     }
 
     /// Among the replicas that are as good as one would wish.
     private func pickWell(
-        _ exclusions: Attempt.Exclusions, in route: Route, isSuitable: (Replica) -> Bool
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, isSuitable: (Replica) -> Bool
     ) -> PickedNow {
         let replicas = route.pool.replicas
+        let model = call.modelName
         let now = loop.now
         // Another loop may take the last place between looking and taking: then look again, a few times.
         for _ in 0..<4 {
             let pick = route.picker.pick(inFlight: { replicas[$0].inFlight }) { index in
                 exclusions.allows(index) && isSuitable(replicas[index])
-                    ? replicas[index].availability(now: now) : .unavailable
+                    ? replicas[index].availability(of: model, now: now) : .unavailable
             }
             switch pick {
-            case .replica(let index): if replicas[index].take(now: now) { return .replica(replicas[index]) }
+            case .replica(let index): if replicas[index].take(for: model, now: now) { return .replica(replicas[index]) }
             case .full: return .full
             case .none: return .noneLeft(coolAt: nil)
             }
@@ -76,15 +80,20 @@ extension LoopUpstreams {
 
     /// Nobody is as good as one would wish: the rest of the order of preference, panic included.
     private func pickAtLast(
-        _ exclusions: Attempt.Exclusions, in route: Route, isSuitable: (Replica) -> Bool
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, isSuitable: (Replica) -> Bool
     ) -> PickedNow {
         let replicas = route.pool.replicas
+        let model = call.modelName
         let now = loop.now
+        // Its time for replicas that are down is over.
+        let isServingOnly = call.panicEnd <= now
         let choice = route.picker.choose(
             excluding: exclusions, now: now, inFlight: { replicas[$0].inFlight },
-            isSuitable: { isSuitable(replicas[$0]) }, candidate: { replicas[$0].candidate(now: now) })
+            isSuitable: { (!isServingOnly || replicas[$0].isServing) && isSuitable(replicas[$0]) },
+            candidate: { replicas[$0].candidate(for: model, now: now) })
         switch choice {
-        case .replica(let index): return replicas[index].take(now: now) ? .replica(replicas[index]) : .full
+        case .replica(let index):
+            return replicas[index].take(for: model, now: now) ? .replica(replicas[index]) : .full
         case .full: return .full
         case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
         }
@@ -108,7 +117,7 @@ extension LoopUpstreams {
         var nextLook = entered + Self.lookInterval
         while true {
             if looks {
-                switch pickBest(exclusions, in: route, journey) {
+                switch pickBest(exclusions, for: call, in: route, journey) {
                 case .replica(let replica):
                     leaveQueue(ticket, call, in: route.pool, since: entered, with: replica)
                     return .replica(replica)
