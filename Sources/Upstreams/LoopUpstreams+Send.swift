@@ -373,6 +373,7 @@ extension LoopUpstreams {
                     let failure = relay.hasContent ? UpstreamFailure.stalled : .firstContentTimeout
                     return endRelay(.failed(failure, isStale: false), call, breaking: connection)
                 }
+                call.client.giveUpStalled()
                 return endRelay(.clientGone, call, breaking: connection)
             }
             if loop.now >= hold {
