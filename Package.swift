@@ -93,13 +93,14 @@ let package = Package(
         part("Telemetry", ["Wire", "GatewayCore"]),
 
         // Pure: no clock, no I/O, no async.
-        part("Wire", ["GatewayCore"]),
+        part("Wire", ["CVectors", "GatewayCore"]),
         part("Balancing", ["GatewayCore"]),
         part("Limiting", ["GatewayCore"]),
         part("GatewayCore"),
 
         // C libraries.
         .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "CVectors"),
         .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),

@@ -33,6 +33,7 @@ extension ReplicaPicker {
     ///     2. serving, although its breaker stops it: a breaker must not take the last replica away
     ///     3. nobody is up: the least bad (``Panic``)
     ///     4. serving, failed for this request before, but not by a timeout
+    ///     5. nobody is up, and those left failed for this request before: a reset may have been one connection's
     ///
     /// A replica that is cooling down is left alone in all of them.
     ///
@@ -44,8 +45,9 @@ extension ReplicaPicker {
     ) -> Choice {
         if let choice = choose(.first, exclusions, now, inFlight, isSuitable, candidate) { return choice }
         if let choice = choose(.withoutBreaker, exclusions, now, inFlight, isSuitable, candidate) { return choice }
-        if let choice = panic(exclusions, now, isSuitable, candidate) { return choice }
+        if let choice = panic(exclusions.allows, now, isSuitable, candidate) { return choice }
         if let choice = choose(.last, exclusions, now, inFlight, isSuitable, candidate) { return choice }
+        if let choice = panic(exclusions.allowsAtLast, now, isSuitable, candidate) { return choice }
         return .noneLeft(coolAt: coolest(exclusions, now, isSuitable, candidate))
     }
 
@@ -72,12 +74,12 @@ extension ReplicaPicker {
     }
 
     private mutating func panic(
-        _ exclusions: Attempt.Exclusions, _ now: Moment, _ isSuitable: (Int) -> Bool, _ candidate: (Int) -> Candidate
+        _ allows: (Int) -> Bool, _ now: Moment, _ isSuitable: (Int) -> Bool, _ candidate: (Int) -> Candidate
     ) -> Choice? {
         var isAnyFull = false
         panics &+= 1
         let chosen = Panic.choose(count: count, rotation: panics, snapshot: { candidate($0).health }) { index in
-            guard exclusions.allows(index), isSuitable(index) else { return false }
+            guard allows(index), isSuitable(index) else { return false }
             let candidate = candidate(index)
             guard candidate.coolUntil <= now else { return false }
             if candidate.isFull { isAnyFull = true }

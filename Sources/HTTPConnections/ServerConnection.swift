@@ -211,7 +211,8 @@ public final class ServerConnection {
                 closesAfterReply = true
                 throw error.gatewayError
             }
-            guard end - headEnd <= settings.bodyBytesMax else {
+            // A chunk that says that it is too long is not waited for.
+            guard end - headEnd + decoder.announced <= settings.bodyBytesMax else {
                 throw .bodyTooLarge(limitBytes: settings.bodyBytesMax)
             }
             try reserve(upTo: end)

@@ -40,11 +40,13 @@ extension Exchange: ReplyDelegate {
         self.status = status
         services.reply.appendStatusLine(status)
         if status != 204 {
-            services.reply.append("content-type: ")
-            services.reply.append(contentType)
-            services.reply.append("\r\ncontent-length: ")
-            services.reply.append(decimal: length)
-            services.reply.appendLineEnd()
+            services.reply.append(upTo: 256) { line in
+                line.put("content-type: ")
+                line.put(contentType)
+                line.put("\r\ncontent-length: ")
+                line.put(decimal: length)
+                line.put("\r\n")
+            }
         }
         appendCommonFields(to: &services.reply)
         extra(&services.reply)
@@ -91,21 +93,38 @@ extension Exchange: ReplyDelegate {
 
     private func appendCommonFields(to writer: inout ByteWriter) {
         services.date.append(to: &writer, now: connection.loop.wallNow)
-        writer.append("x-request-id: ")
-        requestID.withBytes { writer.append($0) }
-        writer.appendLineEnd()
-        if let standing {
-            Self.append(standing.requests, "requests", to: &writer)
-            Self.append(standing.tokens, "tokens", to: &writer)
-        }
-        if let replica = call.replica {
-            writer.append("x-weir-replica: ")
-            writer.append(replica.name)
-            writer.append("\r\nx-weir-attempts: ")
-            writer.append(decimal: call.sends)
-            writer.append("\r\nx-weir-overhead-ms: ")
-            writer.append(milliseconds: overhead ?? .zero)
-            writer.appendLineEnd()
+        // A request id has at most 128 bytes, and what surrounds it and the numbers less than 512.
+        writer.append(upTo: 640 + (call.replica?.name.utf8.count ?? 0)) { line in
+            line.put("x-request-id: ")
+            line.put(requestID.bytes)
+            line.put("\r\n")
+            if let requests = standing?.requests {
+                line.put("x-ratelimit-limit-requests: ")
+                line.put(decimal: requests.limit)
+                line.put("\r\nx-ratelimit-remaining-requests: ")
+                line.put(decimal: requests.remaining)
+                line.put("\r\nx-ratelimit-reset-requests: ")
+                line.put(goDuration: requests.reset)
+                line.put("\r\n")
+            }
+            if let tokens = standing?.tokens {
+                line.put("x-ratelimit-limit-tokens: ")
+                line.put(decimal: tokens.limit)
+                line.put("\r\nx-ratelimit-remaining-tokens: ")
+                line.put(decimal: tokens.remaining)
+                line.put("\r\nx-ratelimit-reset-tokens: ")
+                line.put(goDuration: tokens.reset)
+                line.put("\r\n")
+            }
+            if let replica = call.replica {
+                line.put("x-weir-replica: ")
+                line.put(replica.name)
+                line.put("\r\nx-weir-attempts: ")
+                line.put(decimal: call.sends)
+                line.put("\r\nx-weir-overhead-ms: ")
+                line.put(milliseconds: overhead?.nanoseconds ?? 0)
+                line.put("\r\n")
+            }
         }
         if let sessionID {
             writer.append("x-session-id: ")
@@ -121,23 +140,6 @@ extension Exchange: ReplyDelegate {
         } else if connection.minorVersion == 0 {
             writer.append("connection: keep-alive\r\n")
         }
-    }
-
-    private static func append(_ standing: SlidingWindow.Standing?, _ what: StaticString, to writer: inout ByteWriter) {
-        guard let standing else { return }
-        writer.append("x-ratelimit-limit-")
-        writer.append(what)
-        writer.append(": ")
-        writer.append(decimal: standing.limit)
-        writer.append("\r\nx-ratelimit-remaining-")
-        writer.append(what)
-        writer.append(": ")
-        writer.append(decimal: standing.remaining)
-        writer.append("\r\nx-ratelimit-reset-")
-        writer.append(what)
-        writer.append(": ")
-        writer.append(goDuration: standing.reset)
-        writer.appendLineEnd()
     }
 
     // MARK: CORS
@@ -174,35 +176,24 @@ extension Exchange: ReplyDelegate {
     }
 }
 
-extension ByteWriter {
-    /// Milliseconds with three decimals.
-    mutating func append(milliseconds interval: Interval) {
-        let microseconds = max(0, interval.nanoseconds / 1_000)
-        append(decimal: Int(microseconds / 1_000))
-        append(UInt8(ascii: "."))
-        let rest = Int(microseconds % 1_000)
-        append(UInt8(truncatingIfNeeded: 0x30 + rest / 100))
-        append(UInt8(truncatingIfNeeded: 0x30 + rest / 10 % 10))
-        append(UInt8(truncatingIfNeeded: 0x30 + rest % 10))
-    }
-
+extension ByteCursor {
     /// As Go prints durations, and OpenAI its rate-limit resets: `120ms`, `1s`, `6m0s`; rounded up.
-    mutating func append(goDuration interval: Interval) {
+    mutating func put(goDuration interval: Interval) {
         let milliseconds = interval.millisecondsRoundedUp
         if milliseconds < 1_000 {
-            append(decimal: Int(milliseconds))
-            return append("ms")
+            put(decimal: Int(milliseconds))
+            return put("ms")
         }
         let seconds = interval.secondsRoundedUp
         if seconds >= 3_600 {
-            append(decimal: Int(seconds / 3_600))
-            append("h")
+            put(decimal: Int(seconds / 3_600))
+            put("h")
         }
         if seconds >= 60 {
-            append(decimal: Int(seconds % 3_600 / 60))
-            append("m")
+            put(decimal: Int(seconds % 3_600 / 60))
+            put("m")
         }
-        append(decimal: Int(seconds % 60))
-        append("s")
+        put(decimal: Int(seconds % 60))
+        put("s")
     }
 }

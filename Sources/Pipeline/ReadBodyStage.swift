@@ -57,12 +57,7 @@ struct ReadBodyStage {
             throw .invalidRequest(message: "The request has no body; a JSON object is expected.", param: nil)
         }
         guard let type = connection.first(.contentType) else { return }
-        let isJSON = connection.withRequest { bytes -> Bool in
-            let text = bytes.extracting(type)
-            var end = 0
-            while end < text.count, text[end] != UInt8(ascii: ";"), text[end] != UInt8(ascii: " ") { end += 1 }
-            return text.extracting(0..<end).equalsIgnoringCase("application/json")
-        }
+        let isJSON = connection.withRequest { MediaType($0.extracting(type)) == .json }
         if !isJSON { throw .unsupportedMediaType(message: "The Content-Type must be application/json.") }
     }
 }

@@ -52,8 +52,7 @@ package struct AccessRecord {
     package func append(
         to out: inout ByteWriter, timestamp: inout TimestampText, requestID: Span<UInt8>, model: Span<UInt8>
     ) {
-        out.appendUninitialized(Self.lineBytesMax) { room in
-            var line = LineCursor(room)
+        out.append(upTo: Self.lineBytesMax) { line in
             line.put("{\"time\":\"")
             timestamp.put(time, on: &line)
             line.put("\",\"id\":")
@@ -79,18 +78,18 @@ package struct AccessRecord {
             line.put(",\"status\":")
             line.put(decimal: status)
             line.put(",\"outcome\":")
-            line.put(quoted: outcome.label)
+            if outcome == .ok { line.put("\"ok\"") } else { line.put(quoted: outcome.label) }
             line.put(",\"replica\":")
             line.put(quotedOrNull: replica)
             putNumbers(on: &line)
             line.put(",\"client\":")
             line.put(quoted: client, limit: 64)
             line.put("}\n")
-            return line.count
         }
     }
 
-    private func putNumbers(on line: inout LineCursor) {
+    @inline(__always)
+    private func putNumbers(on line: inout ByteCursor) {
         line.put(",\"attempts\":")
         line.put(decimal: attempts)
         line.put(",\"resumes\":")
@@ -108,12 +107,12 @@ package struct AccessRecord {
         line.put(",\"bytes_out\":")
         line.put(decimal: bytesOut)
         line.put(",\"ttft_ms\":")
-        if let timeToFirstToken { line.put(milliseconds: timeToFirstToken) } else { line.put("null") }
+        if let timeToFirstToken { line.put(milliseconds: timeToFirstToken.nanoseconds) } else { line.put("null") }
         line.put(",\"duration_ms\":")
-        line.put(milliseconds: duration)
+        line.put(milliseconds: duration.nanoseconds)
         line.put(",\"queue_ms\":")
-        line.put(milliseconds: queueWait)
+        line.put(milliseconds: queueWait.nanoseconds)
         line.put(",\"overhead_ms\":")
-        line.put(milliseconds: overhead)
+        line.put(milliseconds: overhead.nanoseconds)
     }
 }

@@ -14,24 +14,17 @@ package struct TimestampText: Sendable {
 
     /// Appends `time`, truncated to the millisecond.
     package mutating func append(_ time: WallTime, to out: inout ByteWriter) {
-        out.appendUninitialized(24) { room in
-            var line = LineCursor(room)
-            put(time, on: &line)
-            return line.count
-        }
+        out.append(upTo: 24) { put(time, on: &$0) }
     }
 
-    mutating func put(_ time: WallTime, on line: inout LineCursor) {
+    mutating func put(_ time: WallTime, on line: inout ByteCursor) {
         let milliseconds = Self.floorDivide(time.nanosecondsSinceEpoch, 1_000_000)
         let second = Self.floorDivide(milliseconds, 1000)
         if second != self.second { write(second) }
         line.put(text.span)
-        line.put(0x2E)  // .
-        let rest = Int(milliseconds - second * 1000)
-        line.put(Self.digit(rest / 100))
-        line.put(Self.digit(rest / 10))
-        line.put(Self.digit(rest))
-        line.put(0x5A)  // Z
+        line.put(".")
+        line.put(threeDigits: Int(milliseconds - second * 1000))
+        line.put("Z")
     }
 
     private mutating func write(_ second: Int64) {

@@ -300,15 +300,15 @@ extension LoopUpstreams {
     /// What the reply says, into the call. - Returns: why it is no answer; nil when it is one.
     private func readFacts(of connection: ClientConnection, into call: UpstreamCall) -> UpstreamFailure? {
         do throws(JSONProblem) {
-            let reply = try connection.withBody { body throws(JSONProblem) in try ChatReply.read(body) }
+            let reply = try connection.withBody { body throws(JSONProblem) in try ChatChunk.read(body) }
             if reply.isError {
                 connection.withBody { call.keep(inBandError: $0) }
                 return .inBandError
             }
-            if reply.chunk.isAborted { return .aborted }
-            if !reply.isComplete { return .missingEnd }
+            if reply.isAborted { return .aborted }
+            if !reply.isCompleteReply { return .missingEnd }
             call.usage = reply.usage
-            call.reply = reply.chunk
+            call.reply = reply
             return nil
         } catch {
             return connection.body.isEmpty ? .emptyAnswer : .malformedReply
@@ -404,17 +404,8 @@ extension LoopUpstreams {
 
     // MARK: Fields
 
-    private enum ContentType { case json, eventStream, other }
-
-    private static func contentType(_ value: ByteRange?, _ bytes: Span<UInt8>) -> ContentType {
-        guard let value else { return .other }
-        let text = bytes.extracting(value)
-        var end = 0
-        while end < text.count, text[end] != UInt8(ascii: ";"), text[end] != UInt8(ascii: " ") { end += 1 }
-        let type = text.extracting(0..<end)
-        if type.equalsIgnoringCase("application/json") { return .json }
-        if type.equalsIgnoringCase("text/event-stream") { return .eventStream }
-        return .other
+    private static func contentType(_ value: ByteRange?, _ bytes: Span<UInt8>) -> MediaType {
+        value.map { MediaType(bytes.extracting($0)) } ?? .other
     }
 
     /// `retry-after-ms`, or `Retry-After` in seconds. A date is not worth a clock's difference: it counts as absent.

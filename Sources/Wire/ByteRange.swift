@@ -40,18 +40,10 @@ extension Span where Element == UInt8 {
         }
     }
 
-    /// Whether these are the bytes of `text`, which is in lower case, when ASCII letters' case is ignored.
+    /// Whether these bytes of a head are `lowercased`, of letters, digits, `-`, `/` and spaces, in any case.
+    ///
+    /// - Precondition: no control bytes, which no head that was accepted has.
     public func equalsIgnoringCase(_ lowercased: StaticString) -> Bool {
-        guard count == lowercased.utf8CodeUnitCount else { return false }
-        return withUnsafeBufferPointer { bytes in
-            var index = 0
-            while index < count {
-                var byte = bytes[index]
-                if byte &- 0x41 < 26 { byte |= 0x20 }
-                if byte != lowercased.utf8Start[index] { return false }
-                index += 1
-            }
-            return true
-        }
+        count == lowercased.utf8CodeUnitCount && holdsIgnoringCase(lowercased, at: 0)
     }
 }

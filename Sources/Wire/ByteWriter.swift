@@ -131,35 +131,29 @@ public struct ByteWriter: ~Copyable {
     /// `value` in decimal digits.
     public mutating func append(decimal value: Int) {
         if value < 0 { append(0x2D) }
-        var rest = value.magnitude
-        reserve(20)
-        var digits = 1
-        var bound: UInt = 10
-        while digits < 20, rest >= bound {
-            digits += 1
-            let (next, overflow) = bound.multipliedReportingOverflow(by: 10)
-            if overflow { break }
-            bound = next
-        }
-        var at = count + digits
-        count = at
-        repeat {
-            at -= 1
-            base.unsafelyUnwrapped[at] = UInt8(truncatingIfNeeded: 0x30 + rest % 10)
-            rest /= 10
-        } while rest > 0
+        append(upTo: 20) { $0.put(digits: value.magnitude) }
     }
 
     /// `value` in lower-case hexadecimal digits, without leading zeros unless `digits` asks for a width.
     public mutating func append(hex value: UInt64, digits: Int = 0) {
         var width = max(1, (64 - value.leadingZeroBitCount + 3) / 4)
         if width < digits { width = digits }
-        if width > 8 { append(hexWord: UInt32(truncatingIfNeeded: value >> 32), digits: width - 8) }
-        append(hexWord: UInt32(truncatingIfNeeded: value), digits: min(width, 8))
+        reserve(16)
+        let target = UnsafeMutableRawPointer(base.unsafelyUnwrapped + count)
+        let low = Self.hexDigits(of: UInt32(truncatingIfNeeded: value))
+        if width <= 8 {
+            target.storeBytes(of: low >> UInt64(64 - width * 8), as: UInt64.self)
+        } else {
+            let high = Self.hexDigits(of: UInt32(truncatingIfNeeded: value >> 32))
+            target.storeBytes(of: high >> UInt64(128 - width * 8), as: UInt64.self)
+            target.storeBytes(of: low, toByteOffset: width - 8, as: UInt64.self)
+        }
+        count += width
     }
 
-    /// The last `digits` (1 to 8) of eight hexadecimal digits, which are made all at once in one word.
-    private mutating func append(hexWord value: UInt32, digits: Int) {
+    /// Eight hexadecimal digits, made all at once in one word, the first one lowest.
+    @inline(__always)
+    private static func hexDigits(of value: UInt32) -> UInt64 {
         // Spreads the eight nibbles over eight bytes, the first one lowest in memory.
         var word = UInt64(value.byteSwapped)
         word = (word | word << 16) & 0x0000_FFFF_0000_FFFF
@@ -167,13 +161,7 @@ public struct ByteWriter: ~Copyable {
         word = (word >> 4 & 0x000F_000F_000F_000F) | (word & 0x000F_000F_000F_000F) << 8
         // 0x30 to each, and 0x27 more where the nibble is above nine: adding six carries into bit four there.
         let letters = (word &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
-        word = word &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
-        reserve(digits)
-        Swift.withUnsafeBytes(of: word.littleEndian) { text in
-            UnsafeMutableRawPointer(base.unsafelyUnwrapped + count)
-                .copyMemory(from: text.baseAddress.unsafelyUnwrapped + (8 - digits), byteCount: digits)
-        }
-        count += digits
+        return (word &+ 0x3030_3030_3030_3030 &+ letters &* 0x27).littleEndian
     }
 
     mutating func grow(to needed: Int) {

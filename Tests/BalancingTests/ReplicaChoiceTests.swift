@@ -51,6 +51,13 @@ import Testing
         #expect(choose([candidate(), candidate(down)], never: [0]) == .noneLeft(coolAt: nil))
     }
 
+    @Test func `with nobody up and nobody else left, one that failed for this request is asked again`() {
+        #expect(choose([candidate(down)], avoid: [0]) == .replica(0))
+        #expect(choose([candidate(down), candidate(down)], never: [1], avoid: [0]) == .replica(0))
+        #expect(choose([candidate(down), candidate(down)], never: [0, 1]) == .noneLeft(coolAt: nil))
+        #expect(choose([candidate(down), candidate()], never: [1], avoid: [0]) == .noneLeft(coolAt: nil))
+    }
+
     @Test func `in panic a full replica is waited for, too`() {
         #expect(choose([candidate(down, isFull: true)]) == .full)
     }

@@ -265,6 +265,8 @@ GOOD = json.dumps({
 }).encode()
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 WHOLE = OK + b"content-length: %d\r\n\r\n" % len(GOOD)
+CODED = OK + b"transfer-encoding: %b\r\n\r\n"
+CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(GOOD), GOOD)
 
 
 
@@ -292,6 +294,39 @@ WRONG_REPLIES = {
     "a null in a field": (raw(OK + b"x: a\0b\r\ncontent-length: %d\r\n\r\n%b" % (len(GOOD), GOOD)), "malformed_reply"),
     "another version": (raw(b"HTTP/2 200\r\ncontent-length: 0\r\n\r\n"), "malformed_reply"),
     "half a head": (raw(OK), "cut"),
+    "the same length twice": (
+        raw(WHOLE[:-2] + b"content-length: %d\r\n\r\n%b" % (len(GOOD), GOOD)), "malformed_reply"),
+    "a list of equal lengths": (
+        raw(OK + b"content-length: %d, %d\r\n\r\n%b" % (len(GOOD), len(GOOD), GOOD)), "malformed_reply"),
+    "a length with a sign": (raw(OK + b"content-length: +%d\r\n\r\n%b" % (len(GOOD), GOOD)), "malformed_reply"),
+    "a length beyond 64 bits": (
+        raw(OK + b"content-length: %d\r\n\r\n%b" % (2**64 + len(GOOD), GOOD)), "malformed_reply"),
+    "lines that end in LF": (
+        raw(OK.replace(b"\r\n", b"\n") + b"content-length: %d\n\n%b" % (len(GOOD), GOOD)), "malformed_reply"),
+    "chunked and a comma": (raw(CODED % b"chunked," + CHUNKS), "malformed_reply"),
+    "chunked twice": (raw(CODED % b"chunked, chunked" + CHUNKS), "malformed_reply"),
+    "identity": (raw(CODED % b"identity" + GOOD), "malformed_reply"),
+    "chunked with a vertical tab": (raw(CODED % b"\x0bchunked" + CHUNKS), "malformed_reply"),
+    "chunked in HTTP/1.0": (raw((CODED % b"chunked").replace(b"HTTP/1.1", b"HTTP/1.0") + CHUNKS), "malformed_reply"),
+    "a chunk size with 0x": (raw(CODED % b"chunked" + b"0x" + CHUNKS), "malformed_reply"),
+    "a chunk size with a plus": (raw(CODED % b"chunked" + b"+" + CHUNKS), "malformed_reply"),
+    "a chunk size of 2^64": (raw(CODED % b"chunked" + b"1" + b"0" * 16 + b"\r\n" + GOOD), "malformed_reply"),
+    "a chunk whose line ends in LF": (raw(CODED % b"chunked" + CHUNKS.replace(b"\r\n", b"\n", 1)), "malformed_reply"),
+    "a chunk without its line end": (
+        raw(CODED % b"chunked" + b"%x\r\n%b0\r\n\r\n" % (len(GOOD), GOOD)), "malformed_reply"),
+    "bytes behind the last chunk": (raw(CODED % b"chunked" + CHUNKS + b"more"), "malformed_reply"),
+    "a 204 with a body": (raw(b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello"), "malformed_reply"),
+    "a 304": (raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"), "malformed_reply"),
+    "a 204 with chunks": (raw(b"HTTP/1.1 204 X\r\ntransfer-encoding: chunked\r\n\r\n" + CHUNKS), "malformed_reply"),
+    "a status of two digits": (raw(b"HTTP/1.1 20 OK\r\ncontent-length: 0\r\n\r\n"), "malformed_reply"),
+    "a status of four digits": (raw(b"HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n"), "malformed_reply"),
+    "a status of 099": (raw(b"HTTP/1.1 099 X\r\ncontent-length: 0\r\n\r\n"), "malformed_reply"),
+    "a status of letters": (raw(b"HTTP/1.1 OK\r\ncontent-length: 0\r\n\r\n"), "malformed_reply"),
+    "two spaces before the status": (
+        raw(b"HTTP/1.1  200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(GOOD), GOOD)), "malformed_reply"),
+    "an empty line before the reply": (raw(b"\r\n" + WHOLE + GOOD), "malformed_reply"),
+    "a name that is no token": (raw(OK + b"x(y): a\r\n" + WHOLE[len(OK):] + GOOD), "malformed_reply"),
+    "a bare CR in a field": (raw(OK + b"x: a\rb\r\n" + WHOLE[len(OK):] + GOOD), "malformed_reply"),
 }
 
 

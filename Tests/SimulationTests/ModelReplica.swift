@@ -14,6 +14,8 @@ enum Condition: CaseIterable {
     case garbage
     /// 429 with a Retry-After of two seconds.
     case overloaded
+    /// 503, and not until when.
+    case busy
 }
 
 /// A replica as its requests and probes meet it, and the gateway's state about it.
@@ -37,6 +39,8 @@ struct ModelReplica {
     var probeRound = 0
     /// Requests that are there, by index.
     var active: Set<Int> = []
+    /// Since when a request could have been sent there, as far as one waited for it.
+    var usableSince: Moment?
     /// Requests ever sent there.
     var sends = 0
 

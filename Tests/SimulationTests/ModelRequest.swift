@@ -17,6 +17,8 @@ struct ModelRequest {
     let began: Moment
     let length: Int
     let isStream: Bool
+    /// Whose request it is: callers take turns in the queue.
+    let caller: Int
     var attempt: Attempt
     var outcome: Outcome?
     /// Counts sends, so that what belongs to an earlier one is recognised.
@@ -28,6 +30,9 @@ struct ModelRequest {
     var wasRefusedRetry = false
     /// What it waits to choose by, while all replicas are full.
     var pending: Attempt.Action?
+    var ticket: FairQueue<Int>.Ticket?
+    /// Replicas that kept it waiting too long, could not be reached or refused it.
+    var gaveUp = ReplicaSet()
     var story: [String] = []
 
     func tokens(at now: Moment) -> Int {

@@ -7,7 +7,7 @@ extension Simulation {
         guard replicas[index].probeRound == round else { return }
         let (reason, after): (HealthMachine.Reason?, Interval) =
             switch replicas[index].condition {
-            case .well, .failing, .garbage, .overloaded: (nil, .milliseconds(2))
+            case .well, .failing, .garbage, .overloaded, .busy: (nil, .milliseconds(2))
             case .dead: (.refused, .milliseconds(1))
             case .hung: (.timedOut, Self.probeTimeout)
             }
@@ -48,7 +48,7 @@ extension Simulation {
             schedule(index, at: began + after)
             let reason: HealthMachine.Reason? =
                 switch replicas[index].condition {
-                case .well, .overloaded: nil
+                case .well, .overloaded, .busy: nil
                 case .failing, .garbage: .serverError
                 case .dead: .refused
                 case .hung: .timedOut
@@ -67,6 +67,7 @@ extension Simulation {
     }
 
     private mutating func announce(_ index: Int) {
+        if replicas.contains(where: \.machine.isServing) { placeFreed(index) } else { callAll() }
         guard case .down = replicas[index].machine.health else { return }
         for request in replicas[index].active.sorted() where requests[request].outcome == nil {
             guard !requests[request].attempt.hasContent, requests[request].attempt.replica == index else { continue }
@@ -106,7 +107,7 @@ extension Simulation {
                 breakOff(request, hasContent ? .cut : .reset, after: between(.zero, .milliseconds(3)))
             case .hung:
                 breakOff(request, hasContent ? .stalled : .firstByteTimeout, after: Self.firstByteTimeout)
-            case .well, .failing, .garbage, .overloaded: break
+            case .well, .failing, .garbage, .overloaded, .busy: break
             }
         }
     }
@@ -136,6 +137,7 @@ extension Simulation {
         for (index, replica) in replicas.enumerated() where !replica.active.isEmpty {
             violations.append("replica \(index) still counts \(replica.active.count) requests")
         }
+        if waiters.count > 0 { violations.append("\(waiters.count) requests are still in the queue") }
         let limit = settings.retriesPerSecond * 10
         var first = 0
         var began = 0

@@ -4,6 +4,7 @@ import GatewayCore
 // The shell of one request: performs what its attempt decides.
 extension Simulation {
     mutating func note(_ index: Int, _ line: @autoclosure () -> String) {
+        guard settings.tells else { return }
         requests[index].story.append("\(now.nanoseconds / 1_000_000) ms  \(line())")
     }
 
@@ -52,15 +53,18 @@ extension Simulation {
             let ways = requests[index].attempt.ways(on: ReplicaKind.weir.abilities)
             let way = ResumeWay.allCases.first { ways.contains(ResumeWays($0)) }
             send(index, to: replica, way: isResume ? way : nil)
-        case .full:
-            requests[index].pending = action
-            queue.add(.look(request: index, round: requests[index].round), at: now + .milliseconds(5))
-        case .noneLeft(let coolAt): tell(.noneLeft(coolAt: coolAt), request: index)
+            leaveQueue(index, with: replica)
+        case .full: waitInQueue(index, action, exclusions)
+        case .noneLeft(let coolAt):
+            leaveQueue(index)
+            tell(.noneLeft(coolAt: coolAt), request: index)
         }
     }
 
     private mutating func send(_ index: Int, to replica: Int, way: ResumeWay?, onNewConnection: Bool = false) {
         if replicas[replica].machine.intent != .enabled { violate(index, "sent to a replica that is not enabled") }
+        if requests[index].gaveUp.contains(replica) { violate(index, "sent again to a replica that it gave up") }
+        if replicas[replica].active.count >= settings.maxInFlight { violate(index, "sent to a replica that is full") }
         requests[index].round += 1
         requests[index].contentAt = nil
         replicas[replica].active.insert(index)
@@ -88,6 +92,7 @@ extension Simulation {
         case .failing: answer(.status(500, retryAfter: nil), after: between(.milliseconds(1), .milliseconds(50)))
         case .garbage: answer(.failed(.init(.wrongContentType)), after: .milliseconds(2))
         case .overloaded: answer(.status(429, retryAfter: .seconds(2)), after: .milliseconds(2))
+        case .busy: answer(.status(503, retryAfter: nil), after: .milliseconds(2))
         }
     }
 
@@ -105,17 +110,23 @@ extension Simulation {
             if !requests[index].isStream { return }
         case .complete:
             replicas[replica].active.remove(index)
+            placeFreed(replica)
             replicas[replica].breaker.succeeded()
             requests[index].tokensBefore = requests[index].tokens(at: now)
             if requests[index].tokensBefore != requests[index].length { violate(index, "tokens are missing") }
         case .failed(var failure):
             left(index, replica)
             failure.isReplicaDown = !replicas[replica].machine.isUp
+            if failure.kind.isTimeout || failure.kind == .connectFailed { requests[index].gaveUp.insert(replica) }
             event = .failed(failure)
             if !failure.isStaleConnection { observed(failure.kind, replica) }
         case .status(let status, let retryAfter):
             left(index, replica)
-            if let end = CoolDown.end(retryAfter: retryAfter, now: now) { replicas[replica].coolUntil = end }
+            if let end = CoolDown.end(retryAfter: retryAfter, now: now) {
+                replicas[replica].coolUntil = end
+            } else if UpstreamFailure(status: status) == .busy {
+                replicas[replica].breaker.wasBusy(now)
+            }
             if status == 500 { observed(.serverError, replica) }
         default: break
         }
@@ -135,6 +146,7 @@ extension Simulation {
 
     mutating func left(_ index: Int, _ replica: Int) {
         replicas[replica].active.remove(index)
+        placeFreed(replica)
         requests[index].tokensBefore = keptTokens(index)
         requests[index].contentAt = nil
         requests[index].attempt.sent = SentSoFar(tokens: requests[index].tokensBefore, hasExactIDs: true)
@@ -142,15 +154,22 @@ extension Simulation {
 
     mutating func leave(_ index: Int) {
         guard requests[index].outcome == nil else { return }
-        if let replica = requests[index].attempt.replica { replicas[replica].active.remove(index) }
+        if let replica = requests[index].attempt.replica {
+            replicas[replica].active.remove(index)
+            replicas[replica].breaker.endedWithoutVerdict(now)
+            placeFreed(replica)
+        }
+        leaveQueue(index)
         end(index, .clientLeft)
     }
 
-    private mutating func end(_ index: Int, _ outcome: Outcome) {
+    mutating func end(_ index: Int, _ outcome: Outcome) {
         if requests[index].outcome != nil { violate(index, "ended twice") }
         requests[index].outcome = outcome
         if requests[index].attempt.sends > 3 { violate(index, "sent more than three times") }
         switch outcome {
+        // All replicas were full: that is no failure of theirs, nor of the gateway's.
+        case .failed(.queueFull), .failed(.queueTimeout): break
         case .failed, .passedOn: if mustSucceed(index) { violate(index, "failed although it had to succeed") }
         case .finishedLength:
             if requests[index].tokensBefore != requests[index].length { violate(index, "finished early") }

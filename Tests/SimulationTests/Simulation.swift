@@ -14,6 +14,7 @@ struct Simulation {
         /// A request that found all replicas full looks again.
         case look(request: Int, round: Int)
         case waited(request: Int, round: Int)
+        case waitedLongEnough(request: Int, round: Int)
         case probe(replica: Int, round: Int)
         case probed(replica: Int, round: Int, HealthMachine.Reason?, began: Moment)
         case warmedUp(replica: Int, HealthMachine.Reason?)
@@ -34,21 +35,29 @@ struct Simulation {
         var leavePercent = 5
         var retryPercent = 20
         var retriesPerSecond = 10
+        /// Requests that may wait while all replicas are full.
+        var queueLength = 50
+        /// Keep each request's story: a third of the time, so only where something went wrong.
+        var tells = false
     }
 
     static let firstByteTimeout = Interval.seconds(3)
     static let probeTimeout = Interval.seconds(1)
     static let deadline = Interval.seconds(30)
+    static let queueTimeout = Interval.seconds(5)
+    /// Whoever waits looks as often as this, called or not.
+    static let lookInterval = Interval.seconds(1)
     /// After trouble a replica is back within this time: two quick probes after one that hung, and its warm-up.
     static let recovery = Interval.seconds(8)
 
-    let settings: Settings
+    var settings: Settings
     var generator: SplitMix64
     var now = Moment.zero
     var queue = EventQueue<Event>()
     var replicas: [ModelReplica]
     var picker: ReplicaPicker
     var budget: RetryBudget
+    var waiters: FairQueue<Int>
     var requests: [ModelRequest] = []
     var retries: [Moment] = []
     var violations: [String] = []
@@ -67,6 +76,7 @@ struct Simulation {
         picker = ReplicaPicker(
             settings.weights.map { .init(weight: $0 * HealthMachine.fullShare, tier: .primary) },
             policy: settings.policy)
+        waiters = FairQueue(lengthMax: settings.queueLength)
         budget = RetryBudget(percent: settings.retryPercent, perSecond: settings.retriesPerSecond)
         for index in replicas.indices { perform(replicas[index].machine.start(), replica: index, began: now) }
         queue.add(.arrival, at: .zero + .milliseconds(100))
@@ -78,6 +88,7 @@ struct Simulation {
         while let (at, event) = queue.popFirst() {
             now = at
             handle(event)
+            noteUsable()
             if now > end, requests.allSatisfy({ $0.outcome != nil }) { break }
             if now > end + .seconds(60) {
                 violations.append("requests are still running a minute after the last one began")
@@ -99,10 +110,8 @@ struct Simulation {
         case .clientLeaves(let index): leave(index)
         case .upstream(let index, let round, let event):
             if requests[index].round == round, requests[index].outcome == nil { happened(event, to: index) }
-        case .look(let index, let round):
-            if requests[index].round == round, requests[index].outcome == nil, let pending = requests[index].pending {
-                perform(pending, request: index)
-            }
+        case .look(let index, let round): look(index, round: round)
+        case .waitedLongEnough(let index, let round): waitedLongEnough(index, round: round)
         case .waited(let index, let round):
             if requests[index].round == round, requests[index].outcome == nil { tell(.waited, request: index) }
         case .probe(let index, let round): probe(index, round: round)
@@ -121,7 +130,9 @@ struct Simulation {
             model: "m", isStream: isStream, choices: 1, traits: [], maxTokens: chance(50) ? length : nil)
         let attempt = Attempt(
             facts, settings: AttemptSettings(sendsMax: 3, waitMax: .seconds(10)), deadline: now + Self.deadline)
-        requests.append(ModelRequest(began: now, length: length, isStream: isStream, attempt: attempt))
+        let caller = Int(generator.next() % 4)
+        requests.append(
+            ModelRequest(began: now, length: length, isStream: isStream, caller: caller, attempt: attempt))
         let index = requests.count - 1
         budget.requestStarted(now)
         if chance(settings.leavePercent) {

@@ -68,8 +68,8 @@ import Testing
         }
     }
 
-    @Test func `release builds find what crosses modules by themselves`() throws {
-        for file in try SourceTree.sources.get() {
+    @Test func `release builds find what crosses modules by themselves, with one exception`() throws {
+        for file in try SourceTree.sources.get() where !file.path.hasSuffix("Sources/Wire/ByteCursor.swift") {
             for (number, line) in file.code.enumerated() {
                 #expect(
                     !line.contains("@inlinable") && !line.contains("@usableFromInline"), "\(file.path):\(number + 1)")

@@ -9,14 +9,14 @@ import Testing
             (#"{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"#
                 + #""role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"#
                 + #""completion_tokens":1,"total_tokens":4}}"#).utf8)
-        let reply = try ChatReply.read(bytes.span)
-        #expect(reply.isComplete && !reply.isEmpty && !reply.isError)
-        #expect(text(reply.message, bytes) == #"{"role":"assistant","content":"Hi"}"#)
+        let reply = try ChatChunk.read(bytes.span)
+        #expect(reply.isCompleteReply && !reply.isEmptyReply && !reply.isError)
+        #expect(text(reply.choice.delta, bytes) == #"{"role":"assistant","content":"Hi"}"#)
         #expect(reply.usage == Usage(promptTokens: 3, completionTokens: 1))
         var rewrite = ChatRewrite()
         rewrite.model = BodyEdits.quoted("public")
         var writer = ByteWriter()
-        reply.write(bytes.span, with: rewrite, into: &writer)
+        rewrite.write(bytes.span, of: reply, into: &writer)
         #expect(writer.bytes.text == String(decoding: bytes, as: UTF8.self).replacing("\"m\"", with: "\"public\""))
     }
 
@@ -36,8 +36,8 @@ import Testing
     ])
     func `complete means a finish reason on every choice`(_ body: String, _ isComplete: Bool, _ isEmpty: Bool) throws {
         let reply = try read(body)
-        #expect(reply.isComplete == isComplete)
-        #expect(reply.isEmpty == isEmpty)
+        #expect(reply.isCompleteReply == isComplete)
+        #expect(reply.isEmptyReply == isEmpty)
     }
 
     @Test func `a reply that is no JSON object is refused`() {
@@ -46,7 +46,7 @@ import Testing
         }
     }
 
-    private func read(_ text: String) throws(JSONProblem) -> ChatReply { try ChatReply.read(Array(text.utf8).span) }
+    private func read(_ text: String) throws(JSONProblem) -> ChatChunk { try ChatChunk.read(Array(text.utf8).span) }
 }
 
 @Suite struct UpstreamErrorTests {

@@ -54,6 +54,9 @@ package struct ChunkedDecoder: Sendable {
     /// Whether the body is over: nothing more may be given.
     package var isAtEnd: Bool { state == .end }
 
+    /// Bytes of the chunk at hand that are still to come.
+    package var announced: Int { state == .data ? remaining : 0 }
+
     /// The next piece of the body from `offset` on, which moves behind what was used.
     ///
     /// - Throws: what is wrong, at the byte where it is; the decoder is of no use after that.

@@ -1,3 +1,5 @@
+import CVectors
+
 /// A set of ASCII bytes in two words: a look-up is a shift, without memory.
 struct ByteSet: Equatable, Sendable {
     let low: UInt64
@@ -58,38 +60,45 @@ extension Span where Element == UInt8 {
     }
 
     /// The first byte in `start..<end` that no field value may hold: below 0x20 except HTAB, or 0x7F. Else `end`.
-    ///
-    /// - Cost: sixteen bytes at a time, as words: the operators of `SIMD16` are not turned into vector instructions.
     @inline(__always)
     func firstControl(from start: Int, to end: Int) -> Int {
+        first(from: start, to: end, weir_field_controls16) { byte in
+            (byte < 0x20 && byte != ASCII.tab) || byte == ASCII.delete
+        }
+    }
+
+    /// The first `byte` in `start..<end`, else `end`.
+    @inline(__always)
+    func firstIndex(of byte: UInt8, from start: Int, to end: Int) -> Int {
+        first(from: start, to: end, { weir_equal16($0, byte) }, { $0 == byte })
+    }
+
+    /// The first byte in `start..<end` that is no letter, digit, `-`, `.` or `/`; else `end`.
+    @inline(__always)
+    func firstUnusualInPath(from start: Int, to end: Int) -> Int {
+        first(from: start, to: end, weir_path_specials16) { byte in
+            byte &- 0x2D > 0x39 - 0x2D && (byte | 0x20) &- 0x61 > 25
+        }
+    }
+
+    /// The first byte in `start..<end` that is meant, else `end`: sixteen at a time, as long as the buffer has so many.
+    ///
+    /// - In: `search`, one bit for each of sixteen bytes that is meant; `isMeant`, the same for one byte.
+    @inline(__always)
+    private func first(
+        from start: Int, to end: Int, _ search: (UnsafePointer<UInt8>) -> UInt32, _ isMeant: (UInt8) -> Bool
+    ) -> Int {
         var at = start
-        while at &+ 16 <= end {
-            let both = word(at: at, as: UInt128.self)
-            let low = controls(in: UInt64(truncatingIfNeeded: both))
-            let high = controls(in: UInt64(truncatingIfNeeded: both >> 64))
-            if low | high == 0 {
-                at &+= 16
-                continue
-            }
-            at &+= (low != 0 ? low.trailingZeroBitCount : 64 &+ high.trailingZeroBitCount) >> 3
-            if self[at] != ASCII.tab { return at }
-            at &+= 1
+        while at < end, at &+ 16 <= count {
+            let found = withUnsafeBufferPointer { search($0.baseAddress.unsafelyUnwrapped + at) }
+            if found != 0 { return Swift.min(at &+ found.trailingZeroBitCount, end) }
+            at &+= 16
         }
         while at < end {
-            let byte = self[at]
-            if (byte < 0x20 && byte != ASCII.tab) || byte == ASCII.delete { return at }
+            if isMeant(self[at]) { return at }
             at &+= 1
         }
         return end
-    }
-
-    /// The top bit of every byte of `value` that is below 0x20 or is 0x7F.
-    ///
-    /// A borrow can also set bits above a true one, never below: the lowest is right, and none is none.
-    @inline(__always)
-    private func controls(in value: UInt64) -> UInt64 {
-        let delete = value ^ eight(0x7F)
-        return ((value &- eight(0x20)) & ~value | (delete &- eight(1)) & ~delete) & eight(0x80)
     }
 
     /// Whether `start..<end` is surely a token: of letters, digits and hyphens, as most are. Eight at a time.
@@ -116,20 +125,6 @@ extension Span where Element == UInt8 {
             at &+= 8
         }
         return true
-    }
-
-    /// The first `byte` in `start..<end`, else `end`. Eight bytes at a time.
-    @inline(__always)
-    func firstIndex(of byte: UInt8, from start: Int, to end: Int) -> Int {
-        var at = start
-        while at &+ 8 <= end {
-            let difference = word(at: at, as: UInt64.self) ^ eight(byte)
-            let found = (difference &- eight(1)) & ~difference & eight(0x80)
-            if found != 0 { return at &+ found.trailingZeroBitCount >> 3 }
-            at &+= 8
-        }
-        while at < end, self[at] != byte { at &+= 1 }
-        return at
     }
 
     /// Whether every byte of `start..<end` is in `set`.

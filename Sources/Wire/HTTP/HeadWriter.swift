@@ -4,6 +4,7 @@ extension ByteWriter {
     ///
     /// - Precondition: `status` is between 100 and 999.
     package mutating func appendStatusLine(_ status: Int) {
+        if status == 200 { return append("HTTP/1.1 200 OK\r\n") }
         precondition((100...999).contains(status))
         append("HTTP/1.1 ")
         append(decimal: status)

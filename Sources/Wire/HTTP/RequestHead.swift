@@ -190,7 +190,7 @@ extension RequestHead {
     private mutating func parsePath(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
         var mark = range.upperBound
         var set = ByteSet.path
-        var at = range.lowerBound
+        var at = bytes.firstUnusualInPath(from: range.lowerBound, to: range.upperBound)
         while at < range.upperBound {
             let byte = bytes[at]
             if !set.contains(byte) {

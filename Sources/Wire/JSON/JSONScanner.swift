@@ -61,6 +61,7 @@ package struct JSONScanner: ~Escapable {
     // MARK: Moving
 
     /// The kind of the value that comes next. - Precondition: a value is expected here.
+    @inline(__always)
     package mutating func kind() throws(JSONProblem) -> JSONKind {
         switch try significantByte() {
         case UInt8(ascii: "\""): .string
@@ -74,22 +75,41 @@ package struct JSONScanner: ~Escapable {
     }
 
     /// Enters the object that comes next.
+    @inline(__always)
     package mutating func openObject() throws(JSONProblem) { try open(UInt8(ascii: "{")) }
 
     /// Enters the array that comes next.
+    @inline(__always)
     package mutating func openArray() throws(JSONProblem) { try open(UInt8(ascii: "[")) }
 
     /// Moves to the value of the next member and returns its name; `nil` when the object ended here.
+    ///
+    /// - Cost: some thirty instructions for `,"name":` as programs write it; any other spelling goes the long way.
+    @inline(__always)
     package mutating func member() throws(JSONProblem) -> JSONString? {
-        guard try startsAnother(before: UInt8(ascii: "}")) else { return nil }
-        guard bytes[at] == UInt8(ascii: "\"") else { throw problem(.expectedName) }
-        let name = try string()
-        guard try significantByte() == UInt8(ascii: ":") else { throw problem(.expectedColon) }
-        at += 1
-        return name
+        if at < bytes.count, bytes[unchecked: at] == UInt8(ascii: "}") {
+            close()
+            return nil
+        }
+        let quote = isFirst ? at : at &+ 1
+        // The comma, the quote, sixteen bytes, the second quote and the colon.
+        guard quote &+ 18 <= bytes.count, bytes[unchecked: quote] == UInt8(ascii: "\""),
+            isFirst || bytes[unchecked: at] == UInt8(ascii: ",")
+        else { return try spacedMember() }
+        var found = JSONStringSearch.specials(in: bytes, at: quote &+ 1)
+        if found == 0, quote &+ 34 <= bytes.count {
+            found = JSONStringSearch.specials(in: bytes, at: quote &+ 17) &<< 16
+        }
+        let end = quote &+ 1 &+ found.trailingZeroBitCount
+        guard found != 0, bytes[unchecked: end] == UInt8(ascii: "\""), bytes[unchecked: end &+ 1] == UInt8(ascii: ":")
+        else { return try spacedMember() }
+        isFirst = false
+        at = end &+ 2
+        return JSONString(raw: ByteRange(start: quote &+ 1, count: end &- quote &- 1), hasEscapes: false)
     }
 
     /// Moves to the next element; false when the array ended here.
+    @inline(__always)
     package mutating func element() throws(JSONProblem) -> Bool {
         try startsAnother(before: UInt8(ascii: "]"))
     }
@@ -106,30 +126,10 @@ package struct JSONScanner: ~Escapable {
     // MARK: Values
 
     /// Reads a string. - Throws: `expectedValue` when something else comes.
+    @inline(__always)
     package mutating func string() throws(JSONProblem) -> JSONString {
         guard try significantByte() == UInt8(ascii: "\"") else { throw problem(.expectedValue) }
-        let start = at + 1
-        var index = start
-        var hasEscapes = false
-        while true {
-            index = JSONStringSearch.firstSpecial(in: bytes, from: index)
-            guard index < bytes.count else { throw JSONProblem(.unterminatedString, at: at) }
-            let byte = bytes[index]
-            if byte == UInt8(ascii: "\"") {
-                at = index + 1
-                return JSONString(raw: ByteRange(start: start, count: index - start), hasEscapes: hasEscapes)
-            }
-            if byte == UInt8(ascii: "\\") {
-                hasEscapes = true
-                index = try endOfEscape(at: index)
-            } else if byte >= 0x80 {
-                let end = JSONStringSearch.endOfNonASCII(in: bytes, from: index)
-                guard end > 0 else { throw JSONProblem(.invalidUTF8, at: -end) }
-                index = end
-            } else {
-                throw JSONProblem(.controlCharacter, at: index)
-            }
-        }
+        return try quoted()
     }
 
     package mutating func bool() throws(JSONProblem) -> Bool {
@@ -146,7 +146,7 @@ package struct JSONScanner: ~Escapable {
         try literal("null")
     }
 
-    /// Reads a number by its grammar; ``int(_:)`` and ``double(_:)`` give its value.
+    /// Reads a number by its grammar; ``JSONNumber/int(in:)`` and ``JSONNumber/double(in:)`` give its value.
     package mutating func number() throws(JSONProblem) -> JSONNumber {
         let first = try significantByte()
         let start = at
@@ -173,20 +173,11 @@ package struct JSONScanner: ~Escapable {
     }
 
     /// Checks and passes over whatever value comes next. - Out: where it lies.
+    @inline(__always)
     @discardableResult
     package mutating func skip() throws(JSONProblem) -> ByteRange {
-        let byte = try significantByte()
-        let start = at
-        switch byte {
-        case UInt8(ascii: "\""): _ = try string()
-        case UInt8(ascii: "{"), UInt8(ascii: "["): try skipContainer()
-        case UInt8(ascii: "t"): try literal("true")
-        case UInt8(ascii: "f"): try literal("false")
-        case UInt8(ascii: "n"): try literal("null")
-        case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): _ = try number()
-        default: throw problem(.expectedValue)
-        }
-        return ByteRange(start: start, count: at - start)
+        guard try significantByte() == UInt8(ascii: "\"") else { return try skipUnquoted() }
+        return try quoted().quoted
     }
 
     /// A whole document: white space, one value, white space.
@@ -196,6 +187,8 @@ package struct JSONScanner: ~Escapable {
         try scanner.finish()
     }
 }
+
+// MARK: The common case, inlined into every reader
 
 extension JSONScanner {
     func problem(_ reason: JSONProblem.Reason) -> JSONProblem {
@@ -210,31 +203,72 @@ extension JSONScanner {
     /// The next byte that is no white space; `at` stands on it.
     @inline(__always)
     mutating func significantByte() throws(JSONProblem) -> UInt8 {
-        while at < bytes.count {
-            let byte = bytes[at]
+        if at < bytes.count {
+            let byte = bytes[unchecked: at]
             if byte > 0x20 { return byte }
-            guard Self.isSpace(byte) else { return byte }
-            at += 1
         }
-        throw JSONProblem(.endOfText, at: at)
+        return try significantByteBehindSpace()
     }
 
-    private mutating func open(_ bracket: UInt8) throws(JSONProblem) {
+    /// Reads the string whose quote `at` stands on.
+    @inline(__always)
+    mutating func quoted() throws(JSONProblem) -> JSONString {
+        let start = at &+ 1
+        guard start &+ 16 <= bytes.count else { return try longString(plain: 0) }
+        let found = JSONStringSearch.specials(in: bytes, at: start)
+        let end = start &+ found.trailingZeroBitCount
+        guard found != 0 else { return try longString(plain: 16) }
+        guard bytes[unchecked: end] == UInt8(ascii: "\"") else { return try longString(plain: 0) }
+        at = end &+ 1
+        return JSONString(raw: ByteRange(start: start, count: end &- start), hasEscapes: false)
+    }
+
+    /// Reads a whole number of one to nine digits, if just that comes next and a member or the end behind it.
+    ///
+    /// -1 says nothing: ``number()`` takes what this leaves where it was.
+    @inline(__always)
+    mutating func smallNumber() -> Int {
+        let bound = min(at &+ 10, bytes.count)
+        var index = at
+        var value = 0
+        while index < bound {
+            let byte = bytes[unchecked: index]
+            let digit = byte &- UInt8(ascii: "0")
+            guard digit < 10 else {
+                guard index > at, byte == UInt8(ascii: ",") || byte == UInt8(ascii: "}") else { return -1 }
+                // A leading zero is for the grammar.
+                if index &- at > 1, bytes[unchecked: at] == UInt8(ascii: "0") { return -1 }
+                at = index
+                return value
+            }
+            value = value &* 10 &+ Int(digit)
+            index &+= 1
+        }
+        return -1
+    }
+
+    @inline(__always)
+    mutating func open(_ bracket: UInt8) throws(JSONProblem) {
         guard try significantByte() == bracket else { throw problem(.expectedValue) }
         guard depth < Self.depthMax else { throw problem(.tooDeep) }
-        at += 1
-        depth += 1
+        at &+= 1
+        depth &+= 1
         isFirst = true
+    }
+
+    @inline(__always)
+    mutating func close() {
+        at &+= 1
+        depth &-= 1
+        isFirst = false
     }
 
     /// Passes the comma or the closing bracket; `at` stands on the first byte of what comes.
     @inline(__always)
-    private mutating func startsAnother(before end: UInt8) throws(JSONProblem) -> Bool {
+    mutating func startsAnother(before end: UInt8) throws(JSONProblem) -> Bool {
         let byte = try significantByte()
         if byte == end {
-            at += 1
-            depth -= 1
-            isFirst = false
+            close()
             return false
         }
         if isFirst {
@@ -242,18 +276,90 @@ extension JSONScanner {
             return true
         }
         guard byte == UInt8(ascii: ",") else { throw problem(.expectedCommaOrEnd) }
-        at += 1
+        at &+= 1
         if try significantByte() == end { throw problem(.expectedValue) }
         return true
+    }
+}
+
+// MARK: The rest
+
+extension JSONScanner {
+    @inline(never)
+    private mutating func significantByteBehindSpace() throws(JSONProblem) -> UInt8 {
+        while at < bytes.count {
+            let byte = bytes[at]
+            guard Self.isSpace(byte) else { return byte }
+            at += 1
+        }
+        throw JSONProblem(.endOfText, at: at)
+    }
+
+    /// ``member()`` where there is white space, an escape, a long name, an error, or the end is near.
+    @inline(never)
+    private mutating func spacedMember() throws(JSONProblem) -> JSONString? {
+        guard try startsAnother(before: UInt8(ascii: "}")) else { return nil }
+        guard bytes[at] == UInt8(ascii: "\"") else { throw problem(.expectedName) }
+        let name = try quoted()
+        guard try significantByte() == UInt8(ascii: ":") else { throw problem(.expectedColon) }
+        at += 1
+        return name
+    }
+
+    /// Reads the string whose quote `at` stands on, whatever is in it. Its first `plain` bytes are known.
+    @inline(never)
+    private mutating func longString(plain: Int) throws(JSONProblem) -> JSONString {
+        let start = at + 1
+        var index = start + plain
+        var hasEscapes = false
+        while true {
+            index = JSONStringSearch.firstSpecial(in: bytes, from: index)
+            guard index < bytes.count else { throw JSONProblem(.unterminatedString, at: at) }
+            let byte = bytes[index]
+            if byte == UInt8(ascii: "\"") {
+                at = index + 1
+                return JSONString(raw: ByteRange(start: start, count: index - start), hasEscapes: hasEscapes)
+            }
+            if byte == UInt8(ascii: "\\") {
+                hasEscapes = true
+                index = try endOfEscape(at: index)
+            } else if byte >= 0x80 {
+                let end = JSONStringSearch.endOfNonASCII(in: bytes, from: index)
+                guard end > 0 else { throw JSONProblem(.invalidUTF8, at: -end) }
+                index = end
+            } else {
+                throw JSONProblem(.controlCharacter, at: index)
+            }
+        }
+    }
+
+    /// ``skip()`` for what is no string; `at` stands on its first byte.
+    @inline(never)
+    private mutating func skipUnquoted() throws(JSONProblem) -> ByteRange {
+        let start = at
+        switch bytes[at] {
+        case UInt8(ascii: "1")...UInt8(ascii: "9"):
+            at = JSONStringSearch.endOfDigits(in: bytes, from: at)
+            if at < bytes.count, bytes[at] == UInt8(ascii: ".") || bytes[at] | 0x20 == UInt8(ascii: "e") {
+                at = start
+                _ = try number()
+            }
+        case UInt8(ascii: "{"), UInt8(ascii: "["): try skipContainer()
+        case UInt8(ascii: "t"): try literal("true")
+        case UInt8(ascii: "f"): try literal("false")
+        case UInt8(ascii: "n"): try literal("null")
+        case UInt8(ascii: "-"), UInt8(ascii: "0"): _ = try number()
+        default: throw problem(.expectedValue)
+        }
+        return ByteRange(start: start, count: at - start)
     }
 
     /// One bit per open bracket says whether it is an object's; ``depthMax`` is the number of bits.
     private mutating func skipContainer() throws(JSONProblem) {
         let outside = depth
-        var objects: UInt64 = 0
         var isObject = bytes[at] == UInt8(ascii: "{")
         try open(bytes[at])
-        objects = isObject ? 1 : 0
+        var objects: UInt64 = isObject ? 1 : 0
         while true {
             let goesOn = isObject ? try member() != nil : try element()
             if !goesOn {
@@ -263,26 +369,30 @@ extension JSONScanner {
                 continue
             }
             let byte = try significantByte()
-            if byte == UInt8(ascii: "{") || byte == UInt8(ascii: "[") {
+            if byte == UInt8(ascii: "\"") {
+                _ = try quoted()
+            } else if byte == UInt8(ascii: "{") || byte == UInt8(ascii: "[") {
                 try open(byte)
                 isObject = byte == UInt8(ascii: "{")
                 objects = objects << 1 | (isObject ? 1 : 0)
             } else {
-                try skip()
+                _ = try skipUnquoted()
             }
         }
     }
 
+    @inline(__always)
     private mutating func literal(_ text: StaticString) throws(JSONProblem) {
         let length = text.utf8CodeUnitCount
         guard length <= bytes.count - at else { throw JSONProblem(.invalidLiteral, at: at) }
-        guard bytes.extracting(at..<at + length).equals(text) else { throw problem(.invalidLiteral) }
+        guard bytes.extracting(at..<at + length).isName(text) else { throw problem(.invalidLiteral) }
         at += length
     }
 
+    @inline(__always)
     private mutating func digits() throws(JSONProblem) {
         let start = at
-        while at < bytes.count, bytes[at] &- UInt8(ascii: "0") < 10 { at += 1 }
+        at = JSONStringSearch.endOfDigits(in: bytes, from: at)
         if at == start { throw problem(.invalidNumber) }
     }
 

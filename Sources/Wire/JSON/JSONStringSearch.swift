@@ -1,22 +1,47 @@
+import CVectors
+
 /// Finds the next byte of a string that needs a look, many bytes at a time.
 enum JSONStringSearch {
+    /// One bit for each of the sixteen bytes from `index` on that is a quote, a backslash, a control character or not
+    /// ASCII; the first byte's is the lowest. - Precondition: there are as many.
+    @inline(__always)
+    static func specials(in bytes: Span<UInt8>, at index: Int) -> UInt32 {
+        bytes.withUnsafeBufferPointer { weir_json_specials16($0.baseAddress.unsafelyUnwrapped + index) }
+    }
+
     /// The first index from `index` on whose byte is a quote, a backslash, a control character or not ASCII; `count`
     /// when there is none.
     ///
+    /// - Precondition: `index` is not behind the end.
     /// - Cost: sixteen bytes a step, sixty-four once a string turns out to be long.
-    @inline(__always)
     static func firstSpecial(in bytes: Span<UInt8>, from index: Int) -> Int {
         bytes.withUnsafeBufferPointer { buffer in
-            let count = buffer.count
-            guard let base = buffer.baseAddress, index >= 0, index + 16 <= count else {
+            guard let base = buffer.baseAddress, buffer.count >= 16 else {
                 return firstSpecialSlowly(buffer, from: index)
             }
-            // The first sixteen bytes are inside the buffer as just checked.
-            let found = specials(UnsafeRawPointer(base + index).loadUnaligned(as: SIMD16<UInt8>.self))
-            if found[0] != 0 { return index + found[0].trailingZeroBitCount >> 3 }
-            if found[1] != 0 { return index + 8 + found[1].trailingZeroBitCount >> 3 }
-            return firstSpecialFar(buffer, from: index + 16)
+            let blocks = (buffer.count - index) & ~15
+            let found = weir_json_plain_run(base + index, blocks)
+            if found < blocks { return index + found }
+            // What is left is the end of the buffer's last sixteen bytes.
+            let known = 16 - (buffer.count - index - blocks)
+            let last = weir_json_specials16(base + buffer.count - 16) >> UInt32(known)
+            return last == 0 ? buffer.count : index + blocks + last.trailingZeroBitCount
         }
+    }
+
+    /// The first index from `index` on that holds no decimal digit; `count` when there is none. Eight bytes at a time.
+    @inline(__always)
+    static func endOfDigits(in bytes: Span<UInt8>, from index: Int) -> Int {
+        var index = index
+        while index &+ 8 <= bytes.count {
+            let values = bytes.word(at: index, as: UInt64.self) ^ 0x3030_3030_3030_3030
+            // A digit's value is below ten. A sum that carries comes from a byte that is flagged itself, further down.
+            let others = (values &+ 0x7676_7676_7676_7676 | values) & 0x8080_8080_8080_8080
+            if others != 0 { return index &+ others.trailingZeroBitCount >> 3 }
+            index &+= 8
+        }
+        while index < bytes.count, bytes[unchecked: index] &- UInt8(ascii: "0") < 10 { index &+= 1 }
+        return index
     }
 
     /// Where the run of non-ASCII characters that starts at `index` ends, or, when it is not valid UTF-8, the index of
@@ -49,45 +74,6 @@ enum JSONStringSearch {
             }
             return at
         }
-    }
-
-    /// All ones in each byte that is a quote, a backslash or, read as signed, below a space.
-    ///
-    /// Spelled with whole types on both sides: the comparisons of a vector with a scalar compile to a loop over bytes.
-    @inline(__always)
-    private static func specials(_ block: SIMD16<UInt8>) -> SIMD2<UInt64> {
-        // All types below are sixteen bytes without padding; every bit pattern is a value of theirs.
-        let signed = unsafeBitCast(block, to: SIMD16<Int8>.self)
-        let quotes: SIMDMask<SIMD16<Int8>> = signed .== SIMD16<Int8>(repeating: 0x22)
-        let backslashes: SIMDMask<SIMD16<Int8>> = signed .== SIMD16<Int8>(repeating: 0x5C)
-        let others: SIMDMask<SIMD16<Int8>> = signed .< SIMD16<Int8>(repeating: 0x20)
-        return unsafeBitCast(quotes, to: SIMD2<UInt64>.self) | unsafeBitCast(backslashes, to: SIMD2<UInt64>.self)
-            | unsafeBitCast(others, to: SIMD2<UInt64>.self)
-    }
-
-    @inline(never)
-    private static func firstSpecialFar(_ buffer: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
-        guard let base = buffer.baseAddress else { return buffer.count }
-        var index = start
-        while index + 64 <= buffer.count {
-            // Sixty-four bytes are inside the buffer as just checked.
-            let block = UnsafeRawPointer(base + index)
-            let first = specials(block.loadUnaligned(as: SIMD16<UInt8>.self))
-            let second = specials(block.loadUnaligned(fromByteOffset: 16, as: SIMD16<UInt8>.self))
-            let third = specials(block.loadUnaligned(fromByteOffset: 32, as: SIMD16<UInt8>.self))
-            let fourth = specials(block.loadUnaligned(fromByteOffset: 48, as: SIMD16<UInt8>.self))
-            let any = first | second | third | fourth
-            if any[0] | any[1] != 0 { break }
-            index += 64
-        }
-        while index + 16 <= buffer.count {
-            // Sixteen bytes are inside the buffer as just checked.
-            let found = specials(UnsafeRawPointer(base + index).loadUnaligned(as: SIMD16<UInt8>.self))
-            if found[0] != 0 { return index + found[0].trailingZeroBitCount >> 3 }
-            if found[1] != 0 { return index + 8 + found[1].trailingZeroBitCount >> 3 }
-            index += 16
-        }
-        return firstSpecialSlowly(buffer, from: index)
     }
 
     private static func firstSpecialSlowly(_ buffer: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {

@@ -42,6 +42,7 @@ package struct BodyEdits: Sendable {
     package func splice(
         _ body: Span<UInt8>, of request: ChatRequest, added: inout ByteWriter
     ) -> SplicedBody {
+        if isNothing(for: request) { return SplicedBody(sourceCount: body.count) }
         var removed = removed
         if removesSessionID { removed.insert(.sessionID) }
         var work = EditWork(body: body, removed: removed)
@@ -59,6 +60,12 @@ package struct BodyEdits: Sendable {
         work.removeMembers(request, added)
         work.addMissing(request, &added)
         return work.result
+    }
+
+    /// Most requests go on as they came.
+    private func isNothing(for request: ChatRequest) -> Bool {
+        model == nil && !(forcesUsage && request.isStream) && messages == .keep && !removesSessionID && maxTokens == nil
+            && continuation == nil && !returnsTokenIDs && prompt == nil && removed.isEmpty
     }
 
     /// Appends the edited body to `writer`.

@@ -95,8 +95,9 @@ package struct ChatChunk: Sendable {
     ///
     /// - Throws: ``JSONProblem`` when it is no JSON object: a malformed event.
     package static func read(_ text: Span<UInt8>) throws(JSONProblem) -> ChatChunk {
+        var chunk = ChatChunk()
         var reader = ChatChunkReader(text)
-        try reader.read()
-        return reader.chunk
+        try reader.read(into: &chunk)
+        return chunk
     }
 }

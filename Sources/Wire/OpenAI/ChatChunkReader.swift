@@ -2,11 +2,11 @@ import GatewayCore
 
 /// Fills a ``ChatChunk`` in one pass.
 ///
-/// Names are told apart by length and then by words (``Swift/Span/isName(_:)``).
+/// Names are told apart by length and then by words (``Swift/Span/isName(_:)``). What every chunk has is inlined into
+/// three functions, one for each level of the document, so that a member costs a few dozen instructions.
 struct ChatChunkReader: ~Escapable {
-    let text: Span<UInt8>
-    var scanner: JSONScanner
-    var chunk = ChatChunk()
+    private let text: Span<UInt8>
+    private var scanner: JSONScanner
 
     @_lifetime(copy text)
     init(_ text: Span<UInt8>) {
@@ -14,74 +14,154 @@ struct ChatChunkReader: ~Escapable {
         scanner = JSONScanner(text, allowsLoneSurrogates: true)
     }
 
-    mutating func read() throws(JSONProblem) {
+    /// - Precondition: `chunk` is fresh.
+    mutating func read(into chunk: inout ChatChunk) throws(JSONProblem) {
         try scanner.openObject()
         let start = scanner.at - 1
         while let name = try scanner.member() {
             chunk.hasMembers = true
             let key = key(name)
             switch key.count {
-            case 2 where key.isName("id"): chunk.id = try scanner.skip()
-            case 4 where key.isName("data"): chunk.data = try scanner.skip()
-            case 5 where key.isName("model"): chunk.model = try scanner.skip()
-            case 5 where key.isName("usage"): try readUsage()
-            case 5 where key.isName("error"): try readError()
-            case 6 where key.isName("object"): try readObjectName()
-            case 7 where key.isName("created"): chunk.created = try scanner.skip()
-            case 7 where key.isName("choices"): try readChoices()
-            case 16 where key.isName("prompt_token_ids"): chunk.promptTokenIDs = try nonEmptyArray()
-            default: try scanner.skip()
+            case 2:
+                if key.isName("id") {
+                    chunk.id = try scanner.skip()
+                    continue
+                }
+            case 4:
+                if key.isName("data") {
+                    chunk.data = try scanner.skip()
+                    continue
+                }
+            case 5:
+                if key.isName("model") {
+                    chunk.model = try scanner.skip()
+                    continue
+                }
+                if key.isName("usage") {
+                    try readUsage(into: &chunk)
+                    continue
+                }
+                if key.isName("error") {
+                    try readError(into: &chunk)
+                    continue
+                }
+            case 6:
+                if key.isName("object") {
+                    try readObjectName(into: &chunk)
+                    continue
+                }
+            case 7:
+                if key.isName("created") {
+                    chunk.created = try scanner.skip()
+                    continue
+                }
+                if key.isName("choices") {
+                    try readChoices(into: &chunk)
+                    continue
+                }
+            case 16:
+                if key.isName("prompt_token_ids") {
+                    chunk.promptTokenIDs = try nonEmptyArray()
+                    continue
+                }
+            default:
+                break
             }
+            try scanner.skip()
         }
         chunk.object = ByteRange(start: start, count: scanner.at - start)
         try scanner.finish()
     }
 
-    private mutating func readChoices() throws(JSONProblem) {
-        guard try scanner.kind() == .array else {
-            _ = try scanner.skip()
+    @inline(__always)
+    private mutating func readChoices(into chunk: inout ChatChunk) throws(JSONProblem) {
+        guard try scanner.significantByte() == UInt8(ascii: "[") else {
+            try scanner.skip()
             return
         }
         try scanner.openArray()
         while try scanner.element() {
-            guard try scanner.kind() == .object else {
+            guard try scanner.significantByte() == UInt8(ascii: "{") else {
                 try scanner.skip()
                 continue
             }
-            let choice = try readChoice()
-            if chunk.choiceCount == 0 { chunk.choice = choice }
-            chunk.choiceCount += 1
-            if choice.hasContent { chunk.hasContent = true }
-            if choice.finish == .none { chunk.unfinished += 1 }
-            if choice.finish == .abort { chunk.isAborted = true }
-            if choice.finish != .none, (0..<128).contains(choice.index) {
-                chunk.finished |= 1 << UInt128(choice.index)
+            if chunk.choiceCount == 0 {
+                try readChoice(into: &chunk.choice)
+                count(chunk.choice, in: &chunk)
+            } else {
+                var choice = ChatChunk.Choice()
+                try readChoice(into: &choice)
+                count(choice, in: &chunk)
             }
         }
     }
 
-    private mutating func readChoice() throws(JSONProblem) -> ChatChunk.Choice {
-        var choice = ChatChunk.Choice()
+    @inline(__always)
+    private func count(_ choice: borrowing ChatChunk.Choice, in chunk: inout ChatChunk) {
+        chunk.choiceCount += 1
+        if choice.hasContent { chunk.hasContent = true }
+        switch choice.finish {
+        case .none: chunk.unfinished += 1
+        case .abort: chunk.isAborted = true
+        default: break
+        }
+        if choice.finish == .none { return }
+        if choice.index == 0 {
+            chunk.finished |= 1
+        } else if (0..<128).contains(choice.index) {
+            chunk.finished |= 1 << UInt128(choice.index)
+        }
+    }
+
+    private mutating func readChoice(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
         try scanner.openObject()
         while let name = try scanner.member() {
             let key = key(name)
             switch key.count {
-            case 4 where key.isName("text"): choice.text = try stringOrEmpty()
-            case 5 where key.isName("index"): choice.index = try intOrNil() ?? 0
-            case 5 where key.isName("delta"): try readDelta(into: &choice)
-            case 7 where key.isName("message"): try readDelta(into: &choice)
-            case 9 where key.isName("token_ids"): choice.tokenIDs = try nonEmptyArray()
-            case 13 where key.isName("finish_reason"): try readFinish(into: &choice)
-            case 16 where key.isName("prompt_token_ids"): choice.promptTokenIDs = try nonEmptyArray()
-            default: try scanner.skip()
+            case 4:
+                if key.isName("text") {
+                    choice.text = try stringOrEmpty()
+                    continue
+                }
+            case 5:
+                if key.isName("index") {
+                    choice.index = try intOrNil() ?? 0
+                    continue
+                }
+                if key.isName("delta") {
+                    try readDelta(into: &choice)
+                    continue
+                }
+            case 7:
+                if key.isName("message") {
+                    try readDelta(into: &choice)
+                    continue
+                }
+            case 9:
+                if key.isName("token_ids") {
+                    choice.tokenIDs = try nonEmptyArray()
+                    continue
+                }
+            case 13:
+                if key.isName("finish_reason") {
+                    try readFinish(into: &choice)
+                    continue
+                }
+            case 16:
+                if key.isName("prompt_token_ids") {
+                    choice.promptTokenIDs = try nonEmptyArray()
+                    continue
+                }
+            default:
+                break
             }
+            try scanner.skip()
         }
-        return choice
     }
 
     private mutating func readDelta(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
-        guard try scanner.kind() == .object else {
-            _ = try scanner.skip()
+        guard try scanner.significantByte() == UInt8(ascii: "{") else {
+            try scanner.skip()
             return
         }
         let start = scanner.at
@@ -89,60 +169,86 @@ struct ChatChunkReader: ~Escapable {
         while let name = try scanner.member() {
             let key = key(name)
             switch key.count {
-            case 4 where key.isName("role"): choice.role = try stringOrEmpty()
-            case 7 where key.isName("content"): try readContent(into: &choice)
-            case 7 where key.isName("refusal"): choice.refusal = try stringOrEmpty()
-            case 9 where key.isName("reasoning"), 17 where key.isName("reasoning_content"):
-                let value = try stringOrEmpty()
-                if !value.isEmpty { choice.reasoning = value }
-            case 10 where key.isName("tool_calls"):
-                let calls = try nonEmptyArray()
-                if !calls.isEmpty { choice.toolCalls = calls }
-            case 13 where key.isName("function_call"):
-                let isCall = try scanner.kind() == .object
-                let call = try scanner.skip()
-                if isCall { choice.toolCalls = call }
-            default: try scanner.skip()
+            case 4:
+                if key.isName("role") {
+                    choice.role = try stringOrEmpty()
+                    continue
+                }
+            case 7:
+                if key.isName("content") {
+                    try readContent(into: &choice)
+                    continue
+                }
+                if key.isName("refusal") {
+                    choice.refusal = try stringOrEmpty()
+                    continue
+                }
+            case 9, 17:
+                if key.isName("reasoning") || key.isName("reasoning_content") {
+                    let value = try stringOrEmpty()
+                    if !value.isEmpty { choice.reasoning = value }
+                    continue
+                }
+            case 10:
+                if key.isName("tool_calls") {
+                    let calls = try nonEmptyArray()
+                    if !calls.isEmpty { choice.toolCalls = calls }
+                    continue
+                }
+            case 13:
+                if key.isName("function_call") {
+                    let isCall = try scanner.significantByte() == UInt8(ascii: "{")
+                    let call = try scanner.skip()
+                    if isCall { choice.toolCalls = call }
+                    continue
+                }
+            default:
+                break
             }
+            try scanner.skip()
         }
         choice.delta = ByteRange(start: start, count: scanner.at - start)
     }
 
+    @inline(__always)
     private mutating func readContent(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
-        switch try scanner.kind() {
-        case .string:
-            choice.content = try scanner.string()
-        case .array:
+        switch try scanner.significantByte() {
+        case UInt8(ascii: "\""):
+            choice.content = try scanner.quoted()
+        case UInt8(ascii: "["):
             if try !nonEmptyArray().isEmpty { choice.hasParts = true }
         default:
             try scanner.skip()
         }
     }
 
+    @inline(__always)
     private mutating func readFinish(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
-        guard try scanner.kind() == .string else {
+        guard try scanner.significantByte() == UInt8(ascii: "\"") else {
             choice.finishValue = try scanner.skip()
             choice.finish = .none
             return
         }
-        let reason = try scanner.string()
-        let word = text.extracting(reason.raw)
+        let reason = try scanner.quoted()
         choice.finishValue = reason.quoted
-        choice.finish =
-            switch word.count {
-            case 0: .none
-            case 4 where word.isName("stop"): .stop
-            case 5 where word.isName("abort"): .abort
-            case 6 where word.isName("length"): .length
-            case 10 where word.isName("tool_calls"): .toolCalls
-            case 13 where word.isName("function_call"): .functionCall
-            case 14 where word.isName("content_filter"): .contentFilter
-            default: .other
-            }
+        choice.finish = Self.finish(bytes(reason))
     }
 
-    private mutating func readUsage() throws(JSONProblem) {
-        guard try scanner.kind() == .object else {
+    private static func finish(_ word: Span<UInt8>) -> FinishReason {
+        switch word.count {
+        case 0: .none
+        case 4: word.isName("stop") ? .stop : .other
+        case 5: word.isName("abort") ? .abort : .other
+        case 6: word.isName("length") ? .length : .other
+        case 10: word.isName("tool_calls") ? .toolCalls : .other
+        case 13: word.isName("function_call") ? .functionCall : .other
+        case 14: word.isName("content_filter") ? .contentFilter : .other
+        default: .other
+        }
+    }
+
+    private mutating func readUsage(into chunk: inout ChatChunk) throws(JSONProblem) {
+        guard try scanner.significantByte() == UInt8(ascii: "{") else {
             chunk.usageValue = try scanner.skip()
             return
         }
@@ -152,49 +258,71 @@ struct ChatChunkReader: ~Escapable {
         while let name = try scanner.member() {
             let key = key(name)
             switch key.count {
-            case 12 where key.isName("total_tokens"):
-                (_, chunk.totalTokens) = try count()
-            case 13 where key.isName("prompt_tokens"):
-                (usage.promptTokens, chunk.promptTokens) = try count()
-            case 17 where key.isName("completion_tokens"):
-                (usage.completionTokens, chunk.completionTokens) = try count()
+            case 12:
+                if key.isName("total_tokens") {
+                    (_, chunk.totalTokens) = try count()
+                    continue
+                }
+            case 13:
+                if key.isName("prompt_tokens") {
+                    (usage.promptTokens, chunk.promptTokens) = try count()
+                    continue
+                }
+            case 17:
+                if key.isName("completion_tokens") {
+                    (usage.completionTokens, chunk.completionTokens) = try count()
+                    continue
+                }
             default:
-                try scanner.skip()
+                break
             }
+            try scanner.skip()
         }
         chunk.usage = usage
         chunk.usageValue = ByteRange(start: start, count: scanner.at - start)
     }
 
-    private mutating func readError() throws(JSONProblem) {
-        let isNull = try scanner.kind() == .null
+    @inline(never)
+    private mutating func readError(into chunk: inout ChatChunk) throws(JSONProblem) {
+        let isNull = try scanner.significantByte() == UInt8(ascii: "n")
         let value = try scanner.skip()
         if isNull { return }
         chunk.error = value
         chunk.isError = true
     }
 
-    private mutating func readObjectName() throws(JSONProblem) {
-        guard try scanner.kind() == .string else {
+    @inline(__always)
+    private mutating func readObjectName(into chunk: inout ChatChunk) throws(JSONProblem) {
+        guard try scanner.significantByte() == UInt8(ascii: "\"") else {
             chunk.objectName = try scanner.skip()
             return
         }
-        let value = try scanner.string()
+        let value = try scanner.quoted()
         chunk.objectName = value.quoted
-        if text.extracting(value.raw).isName("error") { chunk.isError = true }
+        if value.raw.count == 5, bytes(value).isName("error") { chunk.isError = true }
     }
 
     // MARK: Values
 
+    /// The bytes of a string that the scanner has just passed.
+    @_lifetime(copy self)
+    @inline(__always)
+    private func bytes(_ string: JSONString) -> Span<UInt8> { text.extracting(unchecked: string.raw.range) }
+
     /// The bytes to dispatch on: the name as it stands, or, if it is written with escapes, ours that it means.
     @_lifetime(copy self)
+    @inline(__always)
     private func key(_ name: JSONString) -> Span<UInt8> {
-        let raw = text.extracting(name.raw)
-        guard name.hasEscapes else { return raw }
-        for known in Self.names where JSONText.equals(raw, known) {
+        name.hasEscapes ? Self.knownName(bytes(name)) : bytes(name)
+    }
+
+    @_lifetime(copy raw)
+    @inline(never)
+    private static func knownName(_ raw: Span<UInt8>) -> Span<UInt8> {
+        for known in names where JSONText.equals(raw, known) {
             // The bytes of a static string live as long as the process.
             let span = Span(_unsafeStart: known.utf8Start, count: known.utf8CodeUnitCount)
-            return _overrideLifetime(span, copying: self)
+            return _overrideLifetime(span, copying: raw)
         }
         return raw
     }
@@ -205,13 +333,16 @@ struct ChatChunkReader: ~Escapable {
         "reasoning_content", "tool_calls", "function_call", "total_tokens", "prompt_tokens", "completion_tokens",
     ]
 
+    @inline(__always)
     private mutating func stringOrEmpty() throws(JSONProblem) -> JSONString {
-        if try scanner.kind() == .string { return try scanner.string() }
+        if try scanner.significantByte() == UInt8(ascii: "\"") { return try scanner.quoted() }
         try scanner.skip()
         return .empty
     }
 
     private mutating func intOrNil() throws(JSONProblem) -> Int? {
+        let small = scanner.smallNumber()
+        if small >= 0 { return small }
         if try scanner.kind() == .number { return try scanner.number().int(in: text) }
         try scanner.skip()
         return nil
@@ -219,12 +350,16 @@ struct ChatChunkReader: ~Escapable {
 
     /// A number of tokens: never negative, at most 2³¹ − 1, so that sums can't overflow.
     private mutating func count() throws(JSONProblem) -> (Int, ByteRange) {
+        let start = scanner.at
+        let small = scanner.smallNumber()
+        if small >= 0 { return (small, ByteRange(start: start, count: scanner.at - start)) }
         guard try scanner.kind() == .number else { return (0, try scanner.skip()) }
         let number = try scanner.number()
         return (min(max(0, number.int(in: text) ?? 0), Int(Int32.max)), number.range)
     }
 
     /// The array that comes next; empty if it has no element or is something else.
+    @inline(never)
     private mutating func nonEmptyArray() throws(JSONProblem) -> ByteRange {
         guard try scanner.kind() == .array else {
             try scanner.skip()

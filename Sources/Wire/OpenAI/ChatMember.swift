@@ -7,6 +7,7 @@ package enum ChatMember: UInt8, Equatable, Sendable, CaseIterable {
     /// Whatever binds the output to a grammar in some engine's dialect; several of these may stand together.
     case grammar
 
+    @inline(__always)
     package var name: StaticString {
         switch self {
         case .model: "model"
@@ -45,7 +46,7 @@ package enum ChatMember: UInt8, Equatable, Sendable, CaseIterable {
 
     /// Which member `name` is, after unescaping; `nil` for one that passes through unread.
     package static func named(_ name: JSONString, in body: Span<UInt8>) -> ChatMember? {
-        guard name.hasEscapes else { return named(body.extracting(name.raw)) }
+        if !name.hasEscapes { return named(body.extracting(name.raw)) }
         // Longer than any name of ours, even with each byte escaped.
         guard name.raw.count <= 160 else { return nil }
         var plain = ByteWriter(capacity: Int(name.raw.count))
@@ -53,44 +54,74 @@ package enum ChatMember: UInt8, Equatable, Sendable, CaseIterable {
         return named(plain.bytes)
     }
 
-    private static func named(_ name: Span<UInt8>) -> ChatMember? {
+    /// By length, then by words: a name costs two or three comparisons.
+    @inline(__always)
+    static func named(_ name: Span<UInt8>) -> ChatMember? {
         switch name.count {
-        case 1: first(of: .n, is: name)
-        case 4: first(of: .stop, .seed, is: name) ?? first(of: .user, .echo, is: name) ?? grammar("ebnf", is: name)
-        case 5: first(of: .model, .tools, is: name) ?? first(of: .input, .store, is: name) ?? grammar("regex", is: name)
-        case 6: first(of: .stream, .prompt, is: name)
-        case 7: grammar("grammar", is: name)
-        case 8: first(of: .messages, .logprobs, is: name)
-        case 9: first(of: .functions, is: name)
-        case 10: first(of: .maxTokens, .sessionID, is: name) ?? first(of: .minTokens, is: name)
-        case 11: first(of: .temperature, .toolChoice, is: name) ?? guided(name) ?? grammar("json_schema", is: name)
-        case 12: first(of: .topLogprobs, is: name) ?? guided(name)
-        case 13: first(of: .functionCall, is: name) ?? guided(name)
-        case 14: first(of: .streamOptions, is: name) ?? guided(name)
-        case 15: first(of: .responseFormat, is: name) ?? guided(name)
-        case 16: first(of: .presencePenalty, .returnTokenIDs, is: name) ?? guided(name)
-        case 17: first(of: .frequencyPenalty, is: name) ?? guided(name)
-        case 18: first(of: .repetitionPenalty, is: name) ?? guided(name) ?? grammar("structured_outputs", is: name)
-        case 21: first(of: .maxCompletionTokens, .addGenerationPrompt, is: name) ?? guided(name)
-        case 22: first(of: .continueFinalMessage, is: name) ?? guided(name)
-        default: guided(name)
+        case 1:
+            if name.isName("n") { return .n }
+        case 4:
+            if name.isName("stop") { return .stop }
+            if name.isName("user") { return .user }
+            if name.isName("seed") { return .seed }
+            if name.isName("echo") { return .echo }
+        case 5:
+            if name.isName("model") { return .model }
+            if name.isName("tools") { return .tools }
+            if name.isName("input") { return .input }
+            if name.isName("store") { return .store }
+        case 6:
+            if name.isName("stream") { return .stream }
+            if name.isName("prompt") { return .prompt }
+        case 8:
+            if name.isName("messages") { return .messages }
+            if name.isName("logprobs") { return .logprobs }
+        case 9:
+            if name.isName("functions") { return .functions }
+        case 10:
+            if name.isName("max_tokens") { return .maxTokens }
+            if name.isName("session_id") { return .sessionID }
+            if name.isName("min_tokens") { return .minTokens }
+        case 11:
+            if name.isName("temperature") { return .temperature }
+            if name.isName("tool_choice") { return .toolChoice }
+        case 12:
+            if name.isName("top_logprobs") { return .topLogprobs }
+        case 13:
+            if name.isName("function_call") { return .functionCall }
+        case 14:
+            if name.isName("stream_options") { return .streamOptions }
+        case 15:
+            if name.isName("response_format") { return .responseFormat }
+        case 16:
+            if name.isName("presence_penalty") { return .presencePenalty }
+            if name.isName("return_token_ids") { return .returnTokenIDs }
+        case 17:
+            if name.isName("frequency_penalty") { return .frequencyPenalty }
+        case 18:
+            if name.isName("repetition_penalty") { return .repetitionPenalty }
+        case 21:
+            if name.isName("max_completion_tokens") { return .maxCompletionTokens }
+            if name.isName("add_generation_prompt") { return .addGenerationPrompt }
+        case 22:
+            if name.isName("continue_final_message") { return .continueFinalMessage }
+        default:
+            break
         }
+        return isGrammar(name) ? .grammar : nil
     }
 
-    /// vLLM's `guided_json`, `guided_regex`, `guided_choice`, `guided_grammar`, …
-    private static func guided(_ name: Span<UInt8>) -> ChatMember? {
-        name.count > 7 && name.extracting(0..<7).equals("guided_") ? .grammar : nil
-    }
-
-    /// llama.cpp's `grammar` and `json_schema`, SGLang's `regex` and `ebnf`, vLLM's `structured_outputs`.
-    private static func grammar(_ dialect: StaticString, is name: Span<UInt8>) -> ChatMember? {
-        name.equals(dialect) ? .grammar : nil
-    }
-
-    private static func first(of one: ChatMember, is name: Span<UInt8>) -> ChatMember? {
-        name.equals(one.name) ? one : nil
-    }
-    private static func first(of one: ChatMember, _ other: ChatMember, is name: Span<UInt8>) -> ChatMember? {
-        name.equals(one.name) ? one : name.equals(other.name) ? other : nil
+    /// llama.cpp's `grammar` and `json_schema`, SGLang's `regex` and `ebnf`, vLLM's `structured_outputs` and all of its
+    /// `guided_json`, `guided_regex`, `guided_choice`, `guided_grammar`, …
+    private static func isGrammar(_ name: Span<UInt8>) -> Bool {
+        switch name.count {
+        case 4: if name.isName("ebnf") { return true }
+        case 5: if name.isName("regex") { return true }
+        case 7: if name.isName("grammar") { return true }
+        case 11: if name.isName("json_schema") { return true }
+        case 18: if name.isName("structured_outputs") { return true }
+        default: break
+        }
+        return name.count > 7 && name.extracting(0..<7).isName("guided_")
     }
 }

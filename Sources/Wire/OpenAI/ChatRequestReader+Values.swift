@@ -8,22 +8,28 @@ extension ChatRequestReader {
         do throws(JSONProblem) { return try step(&scanner) } catch { throw .malformed(error) }
     }
 
+    @inline(__always)
     mutating func kind() throws(BodyProblem) -> JSONKind {
         try scan { scanner throws(JSONProblem) in try scanner.kind() }
     }
+    @inline(__always)
     mutating func member() throws(BodyProblem) -> JSONString? {
         try scan { scanner throws(JSONProblem) in try scanner.member() }
     }
+    @inline(__always)
     mutating func element() throws(BodyProblem) -> Bool {
         try scan { scanner throws(JSONProblem) in try scanner.element() }
     }
+    @inline(__always)
     mutating func string() throws(BodyProblem) -> JSONString {
         try scan { scanner throws(JSONProblem) in try scanner.string() }
     }
+    @inline(__always)
     mutating func skip() throws(BodyProblem) -> ByteRange {
         try scan { scanner throws(JSONProblem) in try scanner.skip() }
     }
 
+    @inline(__always)
     mutating func requiredString(_ kind: JSONKind, _ place: BodyPlace) throws(BodyProblem) -> JSONString {
         guard kind == .string else { throw .wrongType(place, expected: .string, found: try found(kind)) }
         let value = try string()

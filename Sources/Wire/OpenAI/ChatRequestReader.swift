@@ -16,7 +16,10 @@ struct ChatRequestReader: ~Escapable {
         let start = scanner.at
         try scan { scanner throws(JSONProblem) in try scanner.openObject() }
         while let name = try member() {
-            guard let member = ChatMember.named(name, in: body) else {
+            let known =
+                name.hasEscapes
+                ? ChatMember.named(name, in: body) : ChatMember.named(body.extracting(unchecked: name.raw.range))
+            guard let member = known else {
                 _ = try skip()
                 continue
             }
@@ -134,10 +137,10 @@ struct ChatRequestReader: ~Escapable {
         var content: ByteRange?
         try scan { scanner throws(JSONProblem) in try scanner.openObject() }
         while let name = try member() {
-            if name.equals("role", in: body) {
+            if Self.isName(name, "role", in: body) {
                 if role != nil { throw .duplicate(.messageRole(index)) }
                 role = Self.role(try requiredString(try kind(), .messageRole(index)), in: body)
-            } else if name.equals("content", in: body) {
+            } else if Self.isName(name, "content", in: body) {
                 if content != nil { throw .duplicate(.messageContent(index)) }
                 content = try skip()
             } else {
@@ -149,13 +152,20 @@ struct ChatRequestReader: ~Escapable {
             range: ByteRange(start: start, count: scanner.at - start), content: content ?? .empty, role: role)
     }
 
+    /// Whether the string that the scanner has just passed means `text`.
+    @inline(__always)
+    private static func isName(_ name: JSONString, _ text: StaticString, in body: Span<UInt8>) -> Bool {
+        let bytes = body.extracting(unchecked: name.raw.range)
+        return name.hasEscapes ? JSONText.equals(bytes, text) : bytes.isName(text)
+    }
+
     private static func role(_ name: JSONString, in body: Span<UInt8>) -> ChatMessage.Role {
-        if name.equals("user", in: body) { return .user }
-        if name.equals("assistant", in: body) { return .assistant }
-        if name.equals("system", in: body) { return .system }
-        if name.equals("tool", in: body) { return .tool }
-        if name.equals("developer", in: body) { return .developer }
-        if name.equals("function", in: body) { return .function }
+        if isName(name, "user", in: body) { return .user }
+        if isName(name, "assistant", in: body) { return .assistant }
+        if isName(name, "system", in: body) { return .system }
+        if isName(name, "tool", in: body) { return .tool }
+        if isName(name, "developer", in: body) { return .developer }
+        if isName(name, "function", in: body) { return .function }
         return .other
     }
 

@@ -2,7 +2,8 @@
 /// copied.
 ///
 /// Replacements lie in a writer of the caller's, usually one per request.
-/// - Cost: no allocation; room for ``spliceMax`` changes, one for each member that an edit can touch and a few more.
+/// - Cost: one allocation, none for an unchanged text; at most ``spliceMax`` changes, one for each member that an edit
+///   can touch and a few more.
 package struct SplicedBody: Sendable {
     package static var spliceMax: Int { 40 }
 
@@ -18,8 +19,7 @@ package struct SplicedBody: Sendable {
     }
 
     /// In the order of the text; they do not overlap.
-    private var splices = InlineArray<40, Splice>(repeating: Splice(replaced: .empty, added: .empty))
-    private var count = 0
+    private var splices: ContiguousArray<Splice> = []
     private let sourceCount: Int
     /// Bytes of the edited text.
     package private(set) var length: Int
@@ -30,16 +30,16 @@ package struct SplicedBody: Sendable {
     }
 
     /// Nothing was changed: send the original.
-    package var isUnchanged: Bool { count == 0 }
+    package var isUnchanged: Bool { splices.isEmpty }
     /// How many pieces there are; some may be empty.
-    package var pieceCount: Int { count * 2 + 1 }
+    package var pieceCount: Int { splices.count * 2 + 1 }
 
     package func piece(_ index: Int) -> Piece {
         precondition(index >= 0 && index < pieceCount)
         let splice = index / 2
         if index % 2 == 1 { return Piece(isAdded: true, range: splices[splice].added) }
         let start = splice == 0 ? 0 : splices[splice - 1].replaced.end
-        let end = splice == count ? sourceCount : Int(splices[splice].replaced.start)
+        let end = splice == splices.count ? sourceCount : Int(splices[splice].replaced.start)
         return Piece(isAdded: false, range: ByteRange(start: start, count: end - start))
     }
 
@@ -47,14 +47,10 @@ package struct SplicedBody: Sendable {
     mutating func replace(_ replaced: ByteRange, withAddedSince mark: Int, of writer: borrowing ByteWriter) {
         let added = ByteRange(start: mark, count: writer.count - mark)
         if replaced.isEmpty, added.isEmpty { return }
-        precondition(count < Self.spliceMax)
-        var slot = count
-        while slot > 0, splices[slot - 1].replaced.start > replaced.start {
-            splices[slot] = splices[slot - 1]
-            slot -= 1
-        }
-        splices[slot] = Splice(replaced: replaced, added: added)
-        count += 1
+        precondition(splices.count < Self.spliceMax)
+        var slot = splices.count
+        while slot > 0, splices[slot - 1].replaced.start > replaced.start { slot -= 1 }
+        splices.insert(Splice(replaced: replaced, added: added), at: slot)
         length += Int(added.count) - Int(replaced.count)
     }
 

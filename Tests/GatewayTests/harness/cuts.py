@@ -65,6 +65,27 @@ async def done_too_soon(exchange):
     exchange.write(b"0\r\n\r\n")
 
 
+def cut_long_ones(ending, after):
+    """A stream that breaks after so many pieces, and goes on well when what is left is no longer than that."""
+
+    async def mode(exchange):
+        is_long = exchange.is_stream and len(exchange.pieces) > after
+        await (modes.stream_that(ending, after) if is_long else modes.answer)(exchange)
+
+    return mode
+
+
+async def malformed_within(exchange):
+    """An event that is no JSON, inside a stream that is good before and after it."""
+    exchange.stream_head()
+    exchange.event(exchange.chunk_document({"role": "assistant", "content": ""}))
+    for number, piece in enumerate(exchange.pieces):
+        if number == 3:
+            exchange.chunk(b'data: {"choices": [{"delta": {"content": \n\n')
+        exchange.event(exchange.chunk_document({"content": piece}))
+    exchange.end_stream(len(exchange.pieces))
+
+
 async def bad_chunk(exchange):
     """Three good events, and then a chunk whose size is none."""
     exchange.stream_head()

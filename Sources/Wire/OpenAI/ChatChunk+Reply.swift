@@ -1,0 +1,14 @@
+import GatewayCore
+
+/// What a whole, not streamed reply says besides: the `delta` of its ``ChatChunk/choice`` is the `message`.
+extension ChatChunk {
+    /// All choices have a finish reason, and none is `abort`; or there are embeddings.
+    package var isCompleteReply: Bool {
+        if isError || isAborted { return false }
+        return choiceCount > 0 ? unfinished == 0 : !data.isEmpty
+    }
+
+    /// Nothing was generated: neither content in any choice nor embeddings. An answer may be legitimately empty when
+    /// it ended with a stop string; the caller decides.
+    package var isEmptyReply: Bool { !hasContent && data.count <= 2 }
+}
