@@ -60,7 +60,7 @@ package struct Attempt: Sendable {
         case failed(Failure)
         /// The first content went to the client, or the first byte of a plain reply too long to be held.
         case content
-        /// A replay came to differ from what was sent.
+        /// What a continuation says does not continue what was sent.
         case diverged
         /// The replica's probe has just failed for good. Moves a request without content, and nothing else.
         case declaredDead
@@ -116,8 +116,11 @@ package struct Attempt: Sendable {
     package var sent = SentSoFar()
     /// Where the request is now.
     package private(set) var replica: Int?
-    /// Times it was sent, stale connections not counted: what `x-weir-attempts` says.
+    /// Times it was sent, stale connections and continuations that were turned down not counted: what
+    /// `x-weir-attempts` says.
     package private(set) var sends = 0
+    /// Ways of continuing that a replica turned down: at most one each.
+    package var waysTurnedDown: Int { ResumeWays.all.subtracting(waysLeft).rawValue.nonzeroBitCount }
     package private(set) var hasContent = false
     package private(set) var isOver = false
     /// The way in which a resumed stream is being continued.
@@ -175,7 +178,7 @@ package struct Attempt: Sendable {
             exclusions.busy.removeAll()
             return now < deadline ? choose() : end(.fail(lost(.totalTimeout)))
         case .diverged:
-            return end(.fail(.upstreamBroke(firstBreak ?? lastFailure ?? .cut)))
+            return turnedDown(now: now, spendRetry: spendRetry)
         }
     }
 
@@ -218,6 +221,7 @@ extension Attempt {
     private mutating func answered(
         _ status: Int, retryAfter: Interval?, now: Moment, spendRetry: () -> Bool
     ) -> Action {
+        if turnsDown(status) { return turnedDown(now: now, spendRetry: spendRetry) }
         let index = replica
         replica = nil
         isAgain = false
@@ -233,14 +237,39 @@ extension Attempt {
             lastFailure = .serverError
             if let index { exclusions.avoid.insert(index) }
         case 400...499:
-            guard let refused = way else { return end(hasContent ? .fail(lost(.refusedUs)) : .passOn) }
-            // The continuation was refused, not the client's request: the next way may do, there or elsewhere.
-            waysLeft.remove(ResumeWays(refused))
+            return end(hasContent ? .fail(lost(.refusedUs)) : .passOn)
         default:
             lastFailure = .malformedReply
             if let index { exclusions.avoid.insert(index) }
         }
         return move(isFree: false, now: now, spendRetry: spendRetry)
+    }
+
+    /// Whether a status refuses the way of continuing, and neither the client's request nor us. Ids go to another
+    /// endpoint, which a replica may not have.
+    private func turnsDown(_ status: Int) -> Bool {
+        guard let way else { return false }
+        switch status {
+        case 401, 403, 429: return false
+        case 404: return way == .tokenIDs
+        case 501: return way == .tokenIDs
+        default: return (400...499).contains(status)
+        }
+    }
+
+    /// The continuation was turned down, or turned out to be none: the next way may do, there or elsewhere. That is no
+    /// send, and costs nothing: each way is turned down once.
+    private mutating func turnedDown(now: Moment, spendRetry: () -> Bool) -> Action {
+        guard let refused = way else { return end(.fail(lost(.refusedUs))) }
+        replica = nil
+        isAgain = false
+        holdsReply = false
+        lastFailure = .refusedUs
+        waysLeft.remove(ResumeWays(refused))
+        // What a replay says differs: so would any other.
+        if refused == .replay { return giveUp() }
+        sends -= 1
+        return move(isFree: true, now: now, spendRetry: spendRetry)
     }
 
     private mutating func nobody(coolAt: Moment?, now: Moment) -> Action {

@@ -243,6 +243,7 @@ struct SettleStage {
         record.replica = call.replica?.name
         record.attempts = call.sends
         record.resumes = call.resumes
+        record.resumedBy = call.resumedBy
         record.usage = call.usage
         record.bytesIn = exchange.connection.bytesReceived
         record.bytesOut = exchange.connection.bytesSent

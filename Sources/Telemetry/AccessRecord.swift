@@ -28,6 +28,8 @@ package struct AccessRecord {
     package var replica: String?
     package var attempts = 0
     package var resumes = 0
+    /// How the stream was continued to its end.
+    package var resumedBy: ResumeResult?
     package var usage: Usage?
     package var bytesIn = 0
     package var bytesOut = 0
@@ -94,6 +96,8 @@ package struct AccessRecord {
         line.put(decimal: attempts)
         line.put(",\"resumes\":")
         line.put(decimal: resumes)
+        line.put(",\"resumed_by\":")
+        line.put(quotedOrNull: resumedBy?.label)
         if let usage {
             line.put(",\"prompt_tokens\":")
             line.put(decimal: usage.promptTokens)

@@ -16,6 +16,27 @@ package enum ResumeResult: Int, Sendable, CaseIterable {
     }
 }
 
+/// What a continuation came to.
+package enum ResumeOutcome: Int, Sendable, CaseIterable {
+    /// The stream went on to its end.
+    case ok
+    /// The replica does not continue answers in this way: the next way was tried.
+    case refused
+    /// What it said did not continue what the client has.
+    case diverged
+    /// It broke too; or, without a way, the client got an honest end.
+    case failed
+
+    package var label: String {
+        switch self {
+        case .ok: "ok"
+        case .refused: "refused"
+        case .diverged: "diverged"
+        case .failed: "failed"
+        }
+    }
+}
+
 /// Why a request went to another model than the one that it named.
 package enum FallbackReason: Int, Sendable, CaseIterable {
     /// No replica of its model answered: all down, full, busy or failing.
@@ -42,7 +63,7 @@ package final class PoolMetrics: Sendable {
     let completionTokens = Counter()
     let retries = Counter()
     let fallbacks = InlineArray<2, Counter> { _ in Counter() }
-    let resumes = InlineArray<4, Counter> { _ in Counter() }
+    let resumes = InlineArray<16, Counter> { _ in Counter() }
 }
 
 /// What one loop counts about one replica.
@@ -110,7 +131,9 @@ package final class LoopMetrics: Sendable {
     /// A request left the pool for another model.
     package func fellBack(_ reason: FallbackReason, pool: Int) { counters(pool).fallbacks[reason.rawValue].add() }
     /// A stream that broke after its first content was continued, or could not be.
-    package func resumed(_ way: ResumeResult, pool: Int) { counters(pool).resumes[way.rawValue].add() }
+    package func resumed(_ way: ResumeResult, _ outcome: ResumeOutcome, pool: Int) {
+        counters(pool).resumes[way.rawValue * 4 + outcome.rawValue].add()
+    }
     /// One attempt at a replica ended.
     package func attempted(_ result: AttemptResult, replica: Int) {
         guard replica < replicas.count else { return }

@@ -38,11 +38,13 @@ extension MetricsPage {
                 sample(["pool": name, "reason": reason.label], count)
             }
         }
-        family("weir_resumes_total", .counter, "Streams that broke after their first content, by the way they went on.")
+        family("weir_resumes_total", .counter, "Continuations of streams that broke after their first content.")
         for (pool, name) in shape.pools.enumerated() {
             for way in ResumeResult.allCases {
-                let count = loops.sum { $0.pools[pool].resumes[way.rawValue].value }
-                sample(["pool": name, "way": way.label], count)
+                for outcome in ResumeOutcome.allCases where way != .none || outcome == .failed {
+                    let count = loops.sum { $0.pools[pool].resumes[way.rawValue * 4 + outcome.rawValue].value }
+                    sample(["outcome": outcome.label, "pool": name, "way": way.label], count)
+                }
             }
         }
     }

@@ -13,26 +13,26 @@ extension LoopUpstreams {
     /// - Throws: what the machine gave up with; `.clientGone` as soon as the client leaves, which cancels the replica.
     package func forward(_ call: UpstreamCall) async throws(GatewayError) -> ForwardResult {
         guard let pool = call.pool, let route = route(of: pool) else { throw .internalError }
-        let journey = Journey(Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline))
+        let journey = Journey(
+            Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline), call)
+        call.relay.begin(call)
         call.journey = journey
         defer { call.journey = nil }
         route.budget.requestStarted(loop.now)
         var action = journey.attempt.start(now: loop.now)
         while true {
-            // One place where a send is awaited: each would have its own room in the frame of an open stream.
+            // One place where a pick and a send are awaited: each would have its own room in an open stream's frame.
             let picked: Picked
+            var exclusions: Attempt.Exclusions?
             var isResume = false
             var onNewConnection = false
             switch action {
-            case .pick(let exclusions):
-                picked = await pick(exclusions, for: call, in: route, resuming: nil)
-            case .resume(let exclusions):
-                picked = await pick(exclusions, for: call, in: route, resuming: journey)
+            case .pick(let excluded):
+                exclusions = excluded
+            case .resume(let excluded):
+                exclusions = excluded
                 isResume = true
-            case .again(let index):
-                let replica = pool.replicas[index]
-                // Its place was given back when the connection turned out stale; without a free one, pick anew.
-                picked = replica.take(now: loop.now) ? Picked.replica(replica) : .noneLeft(coolAt: nil)
+            case .again:
                 isResume = journey.attempt.hasContent
                 onNewConnection = true
             case .wait(let until):
@@ -43,15 +43,28 @@ extension LoopUpstreams {
                 guard let kept = journey.kept else { throw .upstreamFailed(.serverError) }
                 return kept
             case .finishLength:
-                call.relay.owedFinish = .length
-                if !call.holdsEnd { call.relay.sendEnd(call) }
-                return .streamed
+                call.relay.answer.owedFinish = .length
+                journey.kept = .streamed
             case .fail(let error):
-                if case .upstreamBroke = error { metrics.resumed(.none, pool: pool.index) }
+                if case .upstreamBroke = error { metrics.resumed(.none, .failed, pool: pool.index) }
                 throw error
             case .done, .proceed:
+                break
+            }
+            if let exclusions {
+                picked = await pick(exclusions, for: call, in: route, resuming: isResume ? journey : nil)
+            } else if case .again(let index) = action {
+                let replica = pool.replicas[index]
+                // Its place was given back when the connection turned out stale; without a free one, pick anew.
+                picked = replica.take(now: loop.now) ? Picked.replica(replica) : .noneLeft(coolAt: nil)
+            } else {
+                // The answer is there, but for its usage perhaps.
                 guard let kept = journey.kept else { throw .internalError }
-                return kept
+                guard let counter = beginCounting(call, in: route) else {
+                    if case .streamed = kept, !call.holdsEnd, !call.relay.isEndSent { call.relay.sendEnd(call) }
+                    return kept
+                }
+                picked = .counter(counter)
             }
             switch try begin(picked, journey, call, route, isResume: isResume, onNewConnection) {
             case .decided(let next): action = next
@@ -67,8 +80,16 @@ extension LoopUpstreams {
     final class Journey {
         var attempt: Attempt
         var kept: ForwardResult?
+        weak var call: UpstreamCall?
+        /// Whose token ids the answer has.
+        var idsKind: ReplicaKind?
+        /// Continuations that a replica failed at, rather than turned down: at most one a send.
+        var failures: [(replica: Int, way: Balancing.ResumeWay)] = []
 
-        init(_ attempt: Attempt) { self.attempt = attempt }
+        init(_ attempt: Attempt, _ call: UpstreamCall) {
+            self.attempt = attempt
+            self.call = call
+        }
     }
 
     private enum Beginning {
@@ -87,6 +108,7 @@ extension LoopUpstreams {
         case .failed(let error): throw error
         case .noneLeft(let coolAt):
             return .decided(journey.attempt.handle(.noneLeft(coolAt: coolAt), now: loop.now) { false })
+        case .counter(let counter): return .send(counter, nil)
         case .replica(let found): replica = found
         }
         var way: Balancing.ResumeWay?
@@ -98,7 +120,6 @@ extension LoopUpstreams {
             }
             _ = journey.attempt.handle(.resumed(replica: replica.index, way: way), now: loop.now) { false }
             call.resumes += 1
-            metrics.resumed(way.counted, pool: route.pool.index)
         } else {
             _ = journey.attempt.handle(.sent(replica: replica.index), now: loop.now) { false }
         }
@@ -108,17 +129,14 @@ extension LoopUpstreams {
         return .send(replica, way)
     }
 
-    /// Of the ways in which the replica could continue the stream, the best one that the shell can go.
-    func bestWay(on replica: Replica, _ journey: Journey) -> Balancing.ResumeWay? {
-        journey.attempt.ways(on: replica.settings.kind.abilities).contains(.prefill) ? .prefill : nil
-    }
-
     /// What one send came to.
     enum SendOutcome {
         case whole(WholeReply)
         case streamed
         case status(Int, body: [UInt8], retryAfter: Interval?)
         case failed(UpstreamFailure, isStale: Bool)
+        /// A continuation that does not continue what was sent.
+        case diverged
         case clientGone
     }
 
@@ -128,7 +146,10 @@ extension LoopUpstreams {
         _ outcome: SendOutcome, of replica: Replica, _ journey: Journey, _ call: UpstreamCall, _ route: Route
     ) throws(GatewayError) -> Attempt.Action {
         let now = loop.now
+        if call.asksUsageOnly { return try judgeCount(outcome, of: replica) }
         if call.relay.hasContent { _ = journey.attempt.handle(.content, now: now) { false } }
+        if call.idTrust != .none { journey.idsKind = replica.settings.kind }
+        if let way = journey.attempt.way { learn(outcome, way, replica, journey, call, route) }
         switch outcome {
         case .clientGone:
             replica.endedWithoutVerdict(now: now)
@@ -164,31 +185,52 @@ extension LoopUpstreams {
             journey.attempt.sent = sentSoFar(call)
             let event = Attempt.Failure(failure, isStaleConnection: isStale, isReplicaDown: !replica.isServing)
             return journey.attempt.handle(.failed(event), now: now) { route.budget.spend(now) }
+        case .diverged:
+            metrics.attempted(.rejected, replica: replica.metricsIndex)
+            replica.endedWithoutVerdict(now: now)
+            return journey.attempt.handle(.diverged, now: now) { route.budget.spend(now) }
         }
+    }
+
+    /// What a continuation came to, for the metrics, and for the next one.
+    private func learn(
+        _ outcome: SendOutcome, _ way: Balancing.ResumeWay, _ replica: Replica, _ journey: Journey,
+        _ call: UpstreamCall, _ route: Route
+    ) {
+        var result = ResumeOutcome.failed
+        switch outcome {
+        case .streamed, .whole:
+            result = .ok
+            call.resumedBy = way.counted
+        case .status(let status, let body, _):
+            if (400...499).contains(status) || status == 501 {
+                result = .refused
+                if way == .prefill, UpstreamError.blamesPrefill(body.span) { replica.refusedPrefill(now: loop.now) }
+            } else if status != 503 {
+                journey.failures.append((replica.index, way))
+            }
+        case .diverged:
+            result = .diverged
+            if way == .prefill { replica.refusedPrefill(now: loop.now) }
+        case .failed(let failure, let isStale):
+            if isStale { return }
+            if !failure.declaresDead, !failure.isTimeout { journey.failures.append((replica.index, way)) }
+        case .clientGone: break
+        }
+        metrics.resumed(way.counted, result, pool: route.pool.index)
+    }
+
+    /// A request for the usage alone decides nothing: what was sent is complete.
+    private func judgeCount(_ outcome: SendOutcome, of replica: Replica) throws(GatewayError) -> Attempt.Action {
+        replica.endedWithoutVerdict(now: loop.now)
+        if case .clientGone = outcome { throw .clientGone }
+        return .proceed
     }
 
     private func succeed(_ replica: Replica, _ journey: Journey) -> Attempt.Action {
         metrics.attempted(.ok, replica: replica.metricsIndex)
         replica.answerSucceeded()
         return journey.attempt.handle(.complete, now: loop.now) { false }
-    }
-
-    func sentSoFar(_ call: UpstreamCall) -> SentSoFar {
-        SentSoFar(
-            tokens: call.relay.deltas, hasExactIDs: false,
-            hasToolsOrReasoning: call.relay.hasToolsOrReasoning || !call.relay.isTextWhole,
-            endsInStopPrefix: endsInStopPrefix(call))
-    }
-
-    /// Whether the text ends in the beginning of a stop string: its rest may have been on the way.
-    private func endsInStopPrefix(_ call: UpstreamCall) -> Bool {
-        guard let request = call.request, !request.stops.isEmpty else { return false }
-        return call.client.withRequest { bytes in
-            let body = bytes.extracting(call.client.bodyRange)
-            return call.relay.text.withBytes { text in
-                request.stops.contains { JSONText.ends(text, inPrefixOf: body.extracting($0.raw)) }
-            }
-        }
     }
 
     private func wait(until moment: Moment, _ call: UpstreamCall) async throws(GatewayError) {

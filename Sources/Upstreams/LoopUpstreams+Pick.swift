@@ -8,6 +8,8 @@ import Telemetry
 extension LoopUpstreams {
     enum Picked {
         case replica(Replica)
+        /// To be asked for the usage of a finished answer, and registered there already.
+        case counter(Replica)
         case noneLeft(coolAt: Moment?)
         case failed(GatewayError)
     }
@@ -21,7 +23,7 @@ extension LoopUpstreams {
     ) async -> Picked {
         // Whoever waits already goes first.
         if route.pool.queue.length == 0 {
-            switch pickNow(exclusions, in: route, journey) {
+            switch pickBest(exclusions, in: route, journey) {
             case .replica(let replica): return .replica(replica)
             case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
             case .full: break
@@ -30,29 +32,43 @@ extension LoopUpstreams {
         return await pickFromQueue(exclusions, for: call, in: route, journey)
     }
 
-    private func isSuitable(_ replica: Replica, _ journey: Journey?) -> Bool {
-        guard let journey else { return true }
-        return bestWay(on: replica, journey) != nil
+    /// To resume, the replica that offers the best way is the best one; one that has just failed is none of the good.
+    private func pickBest(_ exclusions: Attempt.Exclusions, in route: Route, _ journey: Journey?) -> PickedNow {
+        guard let journey else { return pickNow(exclusions, in: route) }
+        for way in Balancing.ResumeWay.allCases {
+            let picked = pickWell(exclusions, in: route) { ways(on: $0, journey).contains(ResumeWays(way)) }
+            if case .replica = picked { return picked }
+        }
+        return pickNow(exclusions, in: route) { !ways(on: $0, journey).isEmpty }
     }
 
-    private enum PickedNow { case replica(Replica), full, noneLeft(coolAt: Moment?) }
+    enum PickedNow { case replica(Replica), full, noneLeft(coolAt: Moment?) }
 
     @inline(never)
-    private func pickNow(
-        _ exclusions: Attempt.Exclusions, in route: Route, _ journey: Journey?
+    func pickNow(
+        _ exclusions: Attempt.Exclusions, in route: Route, isSuitable: (Replica) -> Bool = { _ in true }
+    ) -> PickedNow {
+        let picked = pickWell(exclusions, in: route, isSuitable: isSuitable)
+        guard case .noneLeft = picked else { return picked }
+        return pickAtLast(exclusions, in: route, isSuitable: isSuitable)
+    }
+
+    /// Among the replicas that are as good as one would wish.
+    private func pickWell(
+        _ exclusions: Attempt.Exclusions, in route: Route, isSuitable: (Replica) -> Bool
     ) -> PickedNow {
         let replicas = route.pool.replicas
         let now = loop.now
         // Another loop may take the last place between looking and taking: then look again, a few times.
         for _ in 0..<4 {
             let pick = route.picker.pick(inFlight: { replicas[$0].inFlight }) { index in
-                exclusions.allows(index) && isSuitable(replicas[index], journey)
+                exclusions.allows(index) && isSuitable(replicas[index])
                     ? replicas[index].availability(now: now) : .unavailable
             }
             switch pick {
             case .replica(let index): if replicas[index].take(now: now) { return .replica(replicas[index]) }
             case .full: return .full
-            case .none: return pickAtLast(exclusions, in: route, journey)
+            case .none: return .noneLeft(coolAt: nil)
             }
         }
         return .full
@@ -60,13 +76,13 @@ extension LoopUpstreams {
 
     /// Nobody is as good as one would wish: the rest of the order of preference, panic included.
     private func pickAtLast(
-        _ exclusions: Attempt.Exclusions, in route: Route, _ journey: Journey?
+        _ exclusions: Attempt.Exclusions, in route: Route, isSuitable: (Replica) -> Bool
     ) -> PickedNow {
         let replicas = route.pool.replicas
         let now = loop.now
         let choice = route.picker.choose(
             excluding: exclusions, now: now, inFlight: { replicas[$0].inFlight },
-            isSuitable: { isSuitable(replicas[$0], journey) }, candidate: { replicas[$0].candidate(now: now) })
+            isSuitable: { isSuitable(replicas[$0]) }, candidate: { replicas[$0].candidate(now: now) })
         switch choice {
         case .replica(let index): return replicas[index].take(now: now) ? .replica(replicas[index]) : .full
         case .full: return .full
@@ -92,7 +108,7 @@ extension LoopUpstreams {
         var nextLook = entered + Self.lookInterval
         while true {
             if looks {
-                switch pickNow(exclusions, in: route, journey) {
+                switch pickBest(exclusions, in: route, journey) {
                 case .replica(let replica):
                     leaveQueue(ticket, call, in: route.pool, since: entered, with: replica)
                     return .replica(replica)

@@ -104,26 +104,19 @@ extension LoopUpstreams {
         call.sending.tookBytesAt = loop.now
         if call.sentAt == .zero { call.sentAt = loop.now }
         call.outgoing.removeAll()
-        if way == .prefill {
-            call.edits.continuation = call.relay.text.withUnsafeBytes { Array($0) }
-            if let most = call.request?.maxTokensInForce { call.edits.maxTokens = max(1, most - call.relay.deltas) }
-        }
-        defer {
-            if way == .prefill {
-                call.edits.continuation = nil
-                call.edits.maxTokens = nil
-            }
-        }
+        call.idTrust = call.asksUsageOnly ? .none : idTrust(of: replica, for: call)
+        let isPlain = way == nil && call.idTrust == .none && settings.kind != .weir && !call.asksUsageOnly
+        let edits = isPlain ? call.edits : edits(for: call, to: replica, way: way)
         call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             guard let request = call.request else { return }
             var added = ByteWriter()
-            let spliced = call.edits.splice(body, of: request, added: &added)
+            let spliced = edits.splice(body, of: request, added: &added)
             call.sentBodyBytes = spliced.length
             call.outgoing.reserve(512 + call.forwardedFields.count + min(spliced.length, Self.copiedBodyBytesMax))
             call.outgoing.append("POST ")
             call.outgoing.append(settings.pathPrefix)
-            call.outgoing.append(call.path)
+            call.outgoing.append(way == .tokenIDs ? "/v1/completions" : call.path)
             call.outgoing.append(" HTTP/1.1\r\nhost: ")
             call.outgoing.append(settings.host)
             call.outgoing.append("\r\ncontent-type: application/json\r\ncontent-length: ")
@@ -232,10 +225,18 @@ extension LoopUpstreams {
         {
             return broken(.encodedReply, call, connection)
         }
+        if let replica = call.replica, replica.settings.kind == .generic, let server = connection.first(.server) {
+            connection.withReply { replica.answered(by: $0.extracting(server)) }
+        }
         if call.request?.isStream == true {
             guard type == .eventStream else { return broken(.wrongContentType, call, connection) }
             call.sending.phase = .relaying
-            call.relay.start(call, from: connection, isContinuation: call.sending.way != nil, now: loop.now)
+            if call.asksUsageOnly {
+                call.relay.answer.openToCount()
+            } else {
+                call.relay.answer.open(call.sending.way, ids: call.idTrust)
+            }
+            call.relay.start(call, from: connection, now: loop.now)
         } else {
             guard type == .json else { return broken(.wrongContentType, call, connection) }
             call.sending.phase = .readingWhole
@@ -319,7 +320,7 @@ extension LoopUpstreams {
     /// the status that it should have had.
     private func failed(_ failure: UpstreamFailure, _ call: UpstreamCall) -> SendOutcome {
         let text = call.inBandError
-        if failure == .inBandError, !call.relay.hasContent,
+        if failure == .inBandError, call.relay.answer.saysNothingNew,
             let status = UpstreamError.statusOfRefusal(inBand: text.span)
         {
             return .status(status, body: text, retryAfter: nil)
@@ -351,27 +352,27 @@ extension LoopUpstreams {
     private func relay(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         let timeouts = pool.settings.timeouts
         let relay = call.relay
+        if relay.isClientGone { return endRelay(.clientGone, call, breaking: connection) }
         switch relay.end {
         case .complete: return endRelay(.streamed, call)
-        case .clientGone: return endRelay(.clientGone, call, breaking: connection)
+        case .diverged: return endRelay(.diverged, call, breaking: connection)
         case .failed(let failure): return endRelay(failed(failure, call), call, breaking: connection)
         case nil: break
         }
         let silence = silenceEnd(of: call, in: pool)
         if loop.now >= silence {
-            return endRelay(.failed(.declaredDead, isStale: false), call, breaking: connection)
+            return timedOut(.declaredDead, call, connection)
         }
         let sentAt = call.sending.sentAt
         var hold = call.isHeadSent ? Moment.never : sentAt + timeouts.headHold
         if call.sending.isLate {
             if loop.now >= call.deadline {
-                return endRelay(.failed(.totalTimeout, isStale: false), call, breaking: connection)
+                return timedOut(.totalTimeout, call, connection)
             }
             // Events that came while the task slept have moved it.
             if loop.now >= stallEnd(of: call, timeouts, sentAt) {
                 guard call.client.hasUnsent else {
-                    let failure = relay.hasContent ? UpstreamFailure.stalled : .firstContentTimeout
-                    return endRelay(.failed(failure, isStale: false), call, breaking: connection)
+                    return timedOut(relay.hasContent ? .stalled : .firstContentTimeout, call, connection)
                 }
                 call.client.giveUpStalled()
                 return endRelay(.clientGone, call, breaking: connection)
@@ -384,6 +385,15 @@ extension LoopUpstreams {
         // The first content wakes nobody: until it is here, a stall may begin at any moment.
         let mayStall = relay.hasContent ? Moment.never : loop.now + timeouts.streamStall
         return min(stallEnd(of: call, timeouts, sentAt), hold, call.deadline, mayStall, silence)
+    }
+
+    /// An answer that has its finish reason needs nothing more from a replica that says nothing more.
+    private func timedOut(
+        _ failure: UpstreamFailure, _ call: UpstreamCall, _ connection: ClientConnection
+    ) -> Moment? {
+        call.relay.wasCut(call, failure)
+        let isComplete = call.relay.end == .complete
+        return endRelay(isComplete ? .streamed : .failed(failure, isStale: false), call, breaking: connection)
     }
 
     private func endRelay(

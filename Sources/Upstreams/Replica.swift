@@ -61,6 +61,10 @@ package final class Replica: Sendable {
     private let isBreakerActive = Atomic<Bool>(false)
     /// Monotonic nanoseconds until which the replica asked to be left alone.
     private let coolUntil = Atomic<Int64>(0)
+    /// Monotonic nanoseconds until which no prefill is asked of it: it turned one down.
+    private let prefillRefusedUntil = Atomic<Int64>(0)
+    /// Its answers say that they come from llama.cpp's server.
+    private let isLlamaServer = Atomic<Bool>(false)
     private let snapshotLock: Mutex<HealthSnapshot>
     private let breaker: Mutex<Breaker>
 
@@ -128,6 +132,33 @@ package final class Replica: Sendable {
     }
 
     func release() { inFlightCount.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
+
+    // MARK: What it can do
+
+    /// How long a replica that turned a prefill down is not asked for another.
+    private static let refusalLasts = Interval.seconds(300)
+
+    /// What runs there: what the configuration says, or, where that is generic, what its answers have told.
+    var kind: ReplicaKind {
+        settings.kind == .generic && isLlamaServer.load(ordering: .relaxed) ? .llamaCpp : settings.kind
+    }
+
+    /// An answer named the server that gave it.
+    func answered(by server: Span<UInt8>) {
+        if server.equalsIgnoringCase("llama.cpp") { isLlamaServer.store(true, ordering: .relaxed) }
+    }
+
+    /// What its kind declares, less what it has turned down.
+    func abilities(now: Moment) -> ReplicaAbilities {
+        var abilities = kind.abilities
+        if prefillRefusedUntil.load(ordering: .relaxed) > now.nanoseconds { abilities.remove(.textPrefill) }
+        return abilities
+    }
+
+    /// It does not continue messages, whatever its kind declares.
+    func refusedPrefill(now: Moment) {
+        prefillRefusedUntil.store((now + Self.refusalLasts).nanoseconds, ordering: .relaxed)
+    }
 
     // MARK: What traffic shows
 

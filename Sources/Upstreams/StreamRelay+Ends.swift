@@ -6,7 +6,7 @@ import Wire
 extension StreamRelay {
     /// Sends the head and a ping: the first content is late, and the client should know that somebody is there.
     func sendHeadEarly(_ call: UpstreamCall) {
-        guard !call.isHeadSent, end == nil else { return }
+        guard !call.isHeadSent, end == nil, !isClientGone else { return }
         buffers.out.removeAll()
         let start = buffers.out.openChunk()
         buffers.out.append(": ping\n\n")
@@ -15,24 +15,12 @@ extension StreamRelay {
 
     /// What the replica left out: the usage, if the client asked for it; then the end.
     func appendEnd(_ call: UpstreamCall) {
-        if call.usage == nil, call.request?.includesUsage == true {
-            let usage = Usage(promptTokens: 0, completionTokens: deltas)
+        if answer.request.includesUsage, !answer.isUsageSent {
+            let usage = answer.bestUsage
             call.usage = usage
-            streamWriter(call).append(usage: usage, into: &buffers.out)
+            answer.writer.append(usage: usage, into: &buffers.out)
         }
         ChatStreamWriter.appendDone(into: &buffers.out)
-    }
-
-    private func streamWriter(_ call: UpstreamCall) -> ChatStreamWriter {
-        identity.withBytes { bytes in
-            func value(_ range: ByteRange, _ other: String) -> [UInt8] {
-                range.isEmpty ? Array(other.utf8) : bytes.extracting(range).withUnsafeBufferPointer { Array($0) }
-            }
-            return ChatStreamWriter(
-                kind: call.request?.kind ?? .chat, id: value(identityRanges.id, "\"chatcmpl-weir\""),
-                created: value(identityRanges.created, "0"),
-                model: rewrite?.model ?? value(identityRanges.model, "\"unknown\""))
-        }
     }
 
     /// Ends a complete stream whose end was held, or that a replica left without an end.
@@ -46,8 +34,9 @@ extension StreamRelay {
             buffers.out.append(comment)
             buffers.out.append("\n\n")
         }
-        if let owedFinish { streamWriter(call).append(finish: owedFinish, into: &buffers.out) }
+        if let reason = answer.owedFinish { answer.writer.append(finish: reason, into: &buffers.out) }
         appendEnd(call)
+        isEndSent = true
         sendOut(from: start, call, closes: true)
     }
 
@@ -69,7 +58,7 @@ extension StreamRelay {
 
     /// The stream that was relayed, as a whole reply: what a repetition of its turn is answered with.
     package func appendWholeReply(_ call: UpstreamCall, message: Span<UInt8>, to writer: inout ByteWriter) {
-        let stream = streamWriter(call)
+        let stream = answer.writer
         writer.append("{\"id\":")
         writer.append(stream.id)
         writer.append(",\"object\":\"chat.completion\",\"created\":")
@@ -79,9 +68,9 @@ extension StreamRelay {
         writer.append(",\"choices\":[{\"index\":0,\"message\":")
         writer.append(message)
         writer.append(",\"finish_reason\":\"")
-        writer.append(finish.name)
+        writer.append(answer.finish.name)
         writer.append("\"}],\"usage\":")
-        writer.append(usage: call.usage ?? Usage(promptTokens: 0, completionTokens: deltas))
+        writer.append(usage: answer.bestUsage)
         writer.append("}")
     }
 

@@ -2,6 +2,7 @@ import Balancing
 import GatewayCore
 import HTTPConnections
 import Reactor
+import Telemetry
 import Wire
 
 /// One client request on its way to replicas: what to send, to whom the answer goes, and what became of it.
@@ -44,7 +45,15 @@ package final class UpstreamCall {
     /// Whether a 200 head went to the client.
     package internal(set) var isHeadSent = false
     package internal(set) var resumes = 0
+    /// The last way in which the stream was continued to its end.
+    package internal(set) var resumedBy: ResumeResult?
 
+    /// How far the token ids of the stream that is running may be believed.
+    var idTrust = TokenTrace.Trust.none
+    /// The answer is finished and a replica is only asked what it comes to.
+    var asksUsageOnly = false
+    /// What a replica's sampling is made reproducible with, where the client gave no seed: the same on every replica.
+    private var ownSeed: Int?
     /// The replica was declared dead while it had the request.
     var isReplicaDead = false
     /// The replica is about to be restarted: the stream goes on elsewhere, whatever of it was sent.
@@ -92,10 +101,21 @@ package final class UpstreamCall {
         sentAt = .zero
         isHeadSent = false
         resumes = 0
+        resumedBy = nil
+        idTrust = .none
+        asksUsageOnly = false
+        ownSeed = nil
         isReplicaDead = false
         if !inBandError.isEmpty { inBandError = [] }
         outgoing.release()
         relay.reset()
+    }
+
+    func seed() -> Int {
+        if let ownSeed { return ownSeed }
+        let seed = Int.random(in: 0...Int(Int32.max))
+        ownSeed = seed
+        return seed
     }
 
     func keep(inBandError text: Span<UInt8>) {

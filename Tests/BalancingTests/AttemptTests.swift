@@ -272,6 +272,26 @@ private func exclusions(never: [Int] = [], busy: [Int] = [], avoid: [Int] = []) 
         #expect(story.tell(.status(400, retryAfter: nil)) == .fail(.upstreamBroke(.cut)))
     }
 
+    @Test func `being turned down costs no send, so every way can be tried`() {
+        var story = streaming(budget: 0, sent: SentSoFar(tokens: 3, hasExactIDs: true))
+        story.tell(.failed(.init(.cut)), .resumed(replica: 1, way: .tokenIDs))
+        #expect(story.tell(.status(404, retryAfter: nil)) == .resume(exclusions(avoid: [0])))
+        story.tell(.resumed(replica: 1, way: .prefill))
+        #expect(story.tell(.diverged) == .resume(exclusions(avoid: [0])))
+        #expect(story.attempt.ways(on: ReplicaKind.weir.abilities) == .replay)
+        story.tell(.resumed(replica: 1, way: .replay))
+        #expect(story.attempt.sends == 2 && story.attempt.waysTurnedDown == 2)
+        #expect(story.tell(.complete) == .done)
+    }
+
+    @Test func `a replica that refuses us or is busy has not turned the way down`() {
+        for status in [401, 403, 429, 500, 503] {
+            var story = streaming()
+            story.tell(.failed(.init(.cut)), .resumed(replica: 1, way: .prefill), .status(status, retryAfter: nil))
+            #expect(story.attempt.ways(on: ReplicaKind.vllm.abilities).contains(.prefill), "\(status)")
+        }
+    }
+
     @Test func `a replay that diverges ends honestly with what broke first`() {
         var story = streaming()
         story.tell(.failed(.init(.aborted)), .resumed(replica: 1, way: .replay))

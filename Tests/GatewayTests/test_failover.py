@@ -130,7 +130,7 @@ def test_a_continued_stream_is_charged_as_one_and_counted(gateway, replicas):
     line = gateway.access_line(reply.field("x-request-id"))
     assert (line["attempts"], line["resumes"], line["outcome"]) == (2, 1, "ok")
     assert (line["prompt_tokens"], line["completion_tokens"]) == (1, 10)
-    assert gateway.metrics()['weir_resumes_total{pool="main",way="prefill"}'] == 1
+    assert gateway.metrics()['weir_resumes_total{outcome="ok",pool="main",way="prefill"}'] == 1
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])

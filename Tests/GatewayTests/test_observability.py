@@ -13,8 +13,8 @@ from harness.waiting import PATIENCE, eventually
 
 LINE = {
     "time", "id", "principal", "method", "path", "model", "pool", "fallback", "session", "stream", "status", "outcome",
-    "replica", "attempts", "resumes", "prompt_tokens", "completion_tokens", "bytes_in", "bytes_out", "ttft_ms",
-    "duration_ms", "queue_ms", "overhead_ms", "client",
+    "replica", "attempts", "resumes", "resumed_by", "prompt_tokens", "completion_tokens", "bytes_in", "bytes_out",
+    "ttft_ms", "duration_ms", "queue_ms", "overhead_ms", "client",
 }
 ADMIN_KEY = "an admin key for tests"
 

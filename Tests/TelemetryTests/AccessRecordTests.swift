@@ -31,6 +31,7 @@ import Wire
         record.replica = "gpu-a"
         record.attempts = 2
         record.resumes = 1
+        record.resumedBy = .prefill
         record.usage = Usage(promptTokens: 12, completionTokens: 345)
         (record.bytesIn, record.bytesOut) = (678, 91_011)
         record.timeToFirstToken = .microseconds(123_456)
@@ -40,7 +41,8 @@ import Wire
         let expected = """
             {"time":"2026-09-14T08:03:07.042Z","id":"req-1","principal":"key_1","method":"POST",\
             "path":"chat_completions","model":"tiny","pool":"chat","fallback":"small","session":true,"stream":true,\
-            "status":200,"outcome":"ok","replica":"gpu-a","attempts":2,"resumes":1,"prompt_tokens":12,\
+            "status":200,"outcome":"ok","replica":"gpu-a","attempts":2,"resumes":1,\
+            "resumed_by":"prefill","prompt_tokens":12,\
             "completion_tokens":345,"bytes_in":678,"bytes_out":91011,"ttft_ms":123.456,"duration_ms":2000.007,\
             "queue_ms":0.050,"overhead_ms":0.999,"client":"192.0.2.7"}
 

@@ -30,11 +30,13 @@ import Testing
         let connections = ConnectionMetrics()
         #expect(connections.authenticationFailures.count == TokenProblem.allCases.count)
         #expect(connections.limiterRejected.count == RateLimitKind.allCases.count)
-        #expect(PoolMetrics().resumes.count == ResumeResult.allCases.count)
+        #expect(ResumeOutcome.allCases.map(\.rawValue) == Array(ResumeOutcome.allCases.indices))
+        #expect(PoolMetrics().resumes.count == ResumeResult.allCases.count * ResumeOutcome.allCases.count)
     }
 
     @Test func `labels are snake case`() {
-        for label in Outcome.labels + AttemptResult.labels + TokenProblem.labels + ResumeResult.allCases.map(\.label) {
+        let resumes = ResumeResult.allCases.map(\.label) + ResumeOutcome.allCases.map(\.label)
+        for label in Outcome.labels + AttemptResult.labels + TokenProblem.labels + resumes {
             #expect(!label.isEmpty && label.utf8.allSatisfy { $0 == 0x5F || (0x61...0x7A).contains($0) }, "\(label)")
         }
     }

@@ -65,7 +65,8 @@ import Testing
         let text = try text()
         let members = [
             "time", "id", "principal", "token_problem", "method", "path", "model", "pool", "session", "stream",
-            "status", "outcome", "replica", "attempts", "resumes", "prompt_tokens", "completion_tokens", "bytes_in",
+            "status", "outcome", "replica", "attempts", "resumes", "resumed_by", "prompt_tokens",
+            "completion_tokens", "bytes_in",
             "bytes_out", "ttft_ms", "duration_ms", "queue_ms", "overhead_ms", "client",
         ]
         for member in members { #expect(text.contains("`\(member)`"), "\(member)") }

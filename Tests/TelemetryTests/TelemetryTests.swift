@@ -53,7 +53,9 @@ import Testing
             ("weir_fallbacks_total{pool=\"embed\",reason=\"context_length\"}", {
                 $0.fellBack(.contextLength, pool: 1)
             }),
-            ("weir_resumes_total{pool=\"embed\",way=\"prefill\"}", { $0.resumed(.prefill, pool: 1) }),
+            ("weir_resumes_total{outcome=\"ok\",pool=\"embed\",way=\"prefill\"}", {
+                $0.resumed(.prefill, .ok, pool: 1)
+            }),
             ("weir_replica_requests_total{pool=\"embed\",replica=\"a\",result=\"ok\"}", {
                 $0.attempted(.ok, replica: 2)
             }),

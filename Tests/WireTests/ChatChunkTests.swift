@@ -206,7 +206,7 @@ import Testing
         #expect(try rewritten(#"{"usage":null}"#, rewrite) == #"{"usage":null}"#)
     }
 
-    @Test func `a second role delta and ids nobody asked for become null`() throws {
+    @Test func `a second role delta and ids nobody asked for are left out`() throws {
         var rewrite = ChatRewrite()
         rewrite.hidesRole = true
         rewrite.hidesTokenIDs = true
@@ -214,7 +214,30 @@ import Testing
             try rewritten(
                 #"{"choices":[{"token_ids":[1],"delta":{"role":"assistant","content":"a"}}],"prompt_token_ids":[1,2]}"#,
                 rewrite)
-                == #"{"choices":[{"token_ids":null,"delta":{"role":null,"content":"a"}}],"prompt_token_ids":null}"#)
+                == #"{"choices":[{"delta":{"content":"a"}}]}"#)
+    }
+
+    @Test func `members are left out wherever they stand, with one comma each`() throws {
+        var rewrite = ChatRewrite()
+        rewrite.hidesTokenIDs = true
+        let cases = [
+            (#"{"choices":[{"token_ids":[1],"prompt_token_ids":[2]}]}"#, #"{"choices":[{}]}"#),
+            (#"{"choices":[{"token_ids":[1],"prompt_token_ids":[2],"index":0}]}"#, #"{"choices":[{"index":0}]}"#),
+            (#"{"choices":[{"index":0 , "token_ids" : [ 1 ] }]}"#, #"{"choices":[{"index":0  }]}"#),
+            (#"{ "prompt_token_ids" : [1] , "choices":[]}"#, #"{  "choices":[]}"#),
+            (#"{"choices":[{"a":1,"token_ids":[1],"b":2}],"prompt_token_ids":[3]}"#, #"{"choices":[{"a":1,"b":2}]}"#),
+        ]
+        for (text, expected) in cases { #expect(try rewritten(text, rewrite) == expected) }
+    }
+
+    @Test func `what the client has had of a chunk's text is cut off it`() throws {
+        var rewrite = ChatRewrite()
+        rewrite.contentCut = 6
+        #expect(
+            try rewritten(#"{"choices":[{"delta":{"content":"\u00fcber"}}]}"#, rewrite)
+                == #"{"choices":[{"delta":{"content":"ber"}}]}"#)
+        #expect(try rewritten(#"{"choices":[{"text":"abcdefg"}]}"#, rewrite) == #"{"choices":[{"text":"g"}]}"#)
+        #expect(try rewritten(#"{"choices":[{"text":"abc"}]}"#, rewrite) == #"{"choices":[{"text":""}]}"#)
     }
 
     @Test func `a rewritten event is one event`() throws {

@@ -16,10 +16,17 @@ package struct BodyEdits: Sendable {
     package var removesSessionID = false
     /// Sets whichever of `max_completion_tokens` and `max_tokens` is in force.
     package var maxTokens: Int?
+    /// `max_tokens: null`, where the client gave no limit: as many as there is room for, also for a plain completion,
+    /// whose default is 16.
+    package var liftsMaxTokens = false
     /// Text of the answer so far, escaped but without quotes: becomes a partial assistant message that the replica is
     /// asked to continue. If the client itself asked to continue its last message, that message gets longer; so does
     /// the prompt of a plain completion, if it is one string.
     package var continuation: [UInt8]?
+    /// A last message of the assistant gets longer also where nobody asked to continue it: the replica does so unasked.
+    package var extendsLastMessage = false
+    /// Adds `seed`, unless the client gave one.
+    package var seed: Int?
     package var returnsTokenIDs = false
     /// Replaces or adds `prompt`, a complete JSON value.
     package var prompt: [UInt8]?
@@ -55,6 +62,8 @@ package struct BodyEdits: Sendable {
             work.set(.addGenerationPrompt, to: Self.no, request, &added)
         }
         if let maxTokens { work.setMaxTokens(maxTokens, request, &added) }
+        if liftsMaxTokens { work.set(.maxTokens, to: Array("null".utf8), request, &added) }
+        if let seed { work.setSeed(seed, request, &added) }
         if let prompt { work.set(.prompt, to: prompt, request, &added) }
         if returnsTokenIDs { work.set(.returnTokenIDs, to: Self.yes, request, &added) }
         work.removeMembers(request, added)

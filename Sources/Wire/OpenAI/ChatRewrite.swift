@@ -15,10 +15,12 @@ package struct ChatRewrite: Sendable {
     package var created: [UInt8]?
     package var model: [UInt8]?
     package var usage = UsageChange.keep
-    /// `role: null` in the delta: the client has had its role delta.
+    /// Leaves the delta's role out: the client has had its role delta.
     package var hidesRole = false
-    /// Token ids that only the gateway asked for become null.
+    /// Leaves out token ids, which only the gateway asked for.
     package var hidesTokenIDs = false
+    /// Raw bytes at the beginning of the first choice's text that the client has had already.
+    package var contentCut = 0
 
     package init() {}
 
@@ -31,11 +33,15 @@ package struct ChatRewrite: Sendable {
         if id != nil { edits.insert(.id, chunk.id, orAt: chunk.object) }
         if created != nil { edits.insert(.created, chunk.created, orAt: chunk.object) }
         if model != nil { edits.insert(.model, chunk.model, orAt: chunk.object) }
-        if hidesRole, chunk.choice.hasRole { edits.insert(.null, chunk.choice.role.quoted) }
+        if hidesRole, chunk.choice.hasRole { edits.insert(.removal, chunk.choice.role.quoted) }
+        if contentCut > 0 {
+            let piece = chunk.choice.content.isEmpty ? chunk.choice.text.raw : chunk.choice.content.raw
+            edits.insert(.nothing, ByteRange(start: Int(piece.start), count: min(contentCut, Int(piece.count))))
+        }
         if hidesTokenIDs {
-            edits.insert(.null, chunk.choice.tokenIDs)
-            edits.insert(.null, chunk.choice.promptTokenIDs)
-            edits.insert(.null, chunk.promptTokenIDs)
+            edits.insert(.removal, chunk.choice.tokenIDs)
+            edits.insert(.removal, chunk.choice.promptTokenIDs)
+            edits.insert(.removal, chunk.promptTokenIDs)
         }
         if chunk.usage != nil {
             switch usage {
@@ -50,11 +56,12 @@ package struct ChatRewrite: Sendable {
         writer.reserve(text.count + 256)
         var done = 0
         for index in 0..<edits.count {
-            let edit = edits[index]
+            var edit = edits[index]
+            if edit.what == .removal { edit.range = Self.member(of: edit.range, in: text, from: done) }
             writer.append(text.extracting(done..<Int(edit.range.start)))
             append(edit, &writer)
             let isFollowed = chunk.hasMembers || index + 1 < edits.count
-            if edit.range.isEmpty, isFollowed { writer.append(UInt8(ascii: ",")) }
+            if edit.range.isEmpty, edit.what != .nothing, isFollowed { writer.append(UInt8(ascii: ",")) }
             done = edit.range.end
         }
         writer.append(text.extracting(done..<text.count))
@@ -65,6 +72,22 @@ package struct ChatRewrite: Sendable {
         writer.append("data: ")
         write(text, of: chunk, into: &writer)
         writer.append("\n\n")
+    }
+
+    /// The whole member that has this value, with one comma beside it that lies at `from` or behind.
+    private static func member(of value: ByteRange, in text: Span<UInt8>, from: Int) -> ByteRange {
+        var start = Int(value.start)
+        while text[start - 1] != UInt8(ascii: ":") { start -= 1 }
+        while text[start - 1] != UInt8(ascii: "\"") { start -= 1 }
+        start -= 1
+        while text[start - 1] != UInt8(ascii: "\"") { start -= 1 }
+        start -= 1
+        var before = start
+        while JSONScanner.isSpace(text[before - 1]) { before -= 1 }
+        if before > from, text[before - 1] == UInt8(ascii: ",") { return ByteRange((before - 1)..<value.end) }
+        var end = value.end
+        while JSONScanner.isSpace(text[end]) { end += 1 }
+        return ByteRange(start..<(text[end] == UInt8(ascii: ",") ? end + 1 : value.end))
     }
 
     private func append(_ edit: EditList.Edit, _ writer: inout ByteWriter) {
@@ -80,6 +103,7 @@ package struct ChatRewrite: Sendable {
             if isAdded { writer.append("\"model\":") }
             writer.append(model ?? [])
         case .null: writer.append("null")
+        case .removal, .nothing: break
         case .promptTokens: writer.append(decimal: counts.promptTokens)
         case .completionTokens: writer.append(decimal: counts.completionTokens)
         case .totalTokens: writer.append(decimal: counts.totalTokens)
@@ -89,16 +113,20 @@ package struct ChatRewrite: Sendable {
     private var counts: Usage { if case .counts(let usage) = usage { usage } else { Usage() } }
 }
 
-/// At most ten changes, in the order of the text.
+/// At most twelve changes, in the order of the text.
 private struct EditList {
-    enum What { case id, created, model, null, promptTokens, completionTokens, totalTokens }
+    enum What {
+        case id, created, model, null, nothing, promptTokens, completionTokens, totalTokens
+        /// The member goes whose value this is.
+        case removal
+    }
     struct Edit {
         var what: What
         /// Empty where something is added.
         var range: ByteRange
     }
 
-    private var edits = InlineArray<10, Edit>(repeating: Edit(what: .null, range: .empty))
+    private var edits = InlineArray<12, Edit>(repeating: Edit(what: .null, range: .empty))
     private(set) var count = 0
 
     subscript(index: Int) -> Edit { edits[index] }

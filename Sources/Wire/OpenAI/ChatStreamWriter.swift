@@ -28,10 +28,20 @@ package struct ChatStreamWriter: Sendable {
 
     /// A piece of the answer. - In: `text` is escaped already, without quotes, as it stands in a replica's event.
     package func append(content text: Span<UInt8>, into writer: inout ByteWriter) {
+        append(content: text, tokenIDs: Span(), into: &writer)
+    }
+
+    /// The same, with the array of its token ids unless that is empty.
+    package func append(content text: Span<UInt8>, tokenIDs: Span<UInt8>, into writer: inout ByteWriter) {
         appendHead(&writer)
         writer.append(kind == .chat ? "{\"index\":0,\"delta\":{\"content\":\"" : "{\"index\":0,\"text\":\"")
         writer.append(text)
-        writer.append(kind == .chat ? "\"},\"finish_reason\":null}" : "\",\"finish_reason\":null}")
+        writer.append(kind == .chat ? "\"},\"finish_reason\":null" : "\",\"finish_reason\":null")
+        if !tokenIDs.isEmpty {
+            writer.append(",\"token_ids\":")
+            writer.append(tokenIDs)
+        }
+        writer.append("}")
         appendTail(usage: nil, &writer)
     }
 

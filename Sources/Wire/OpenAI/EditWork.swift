@@ -5,7 +5,7 @@ struct EditWork: ~Escapable {
     let removed: ChatMemberSet
     private(set) var result: SplicedBody
     /// Members to be added behind the last one.
-    private var missing = InlineArray<8, (member: ChatMember, value: ByteRange)>(repeating: (.model, .empty))
+    private var missing = InlineArray<10, (member: ChatMember, value: ByteRange)>(repeating: (.model, .empty))
     private var missingCount = 0
 
     @_lifetime(copy body)
@@ -34,9 +34,17 @@ struct EditWork: ~Escapable {
         let value = digits.withUnsafeBytes { Array($0) }
         // Engines differ in which one wins, so both are set where both have a value.
         if request.maxCompletionTokens != nil { set(.maxCompletionTokens, to: value, request, &added) }
-        if request.maxTokens != nil || request.maxCompletionTokens == nil {
+        if request.maxTokens != nil || request.maxCompletionTokens == nil || removed.contains(.maxCompletionTokens) {
             set(.maxTokens, to: value, request, &added)
         }
+    }
+
+    /// Does nothing where the client gave a seed.
+    mutating func setSeed(_ seed: Int, _ request: ChatRequest, _ added: inout ByteWriter) {
+        if let place = request.place(of: .seed), body[Int(place.value.start)] != UInt8(ascii: "n") { return }
+        var digits = ByteWriter(capacity: 20)
+        digits.append(decimal: seed)
+        set(.seed, to: digits.withUnsafeBytes { Array($0) }, request, &added)
     }
 
     mutating func forceUsage(_ request: ChatRequest, _ added: inout ByteWriter) {
@@ -82,8 +90,8 @@ struct EditWork: ~Escapable {
         }
         guard let text = edits.continuation else { return }
         let tail = added.count
-        if request.continuesFinalMessage, let last = request.messages.last, last.role == .assistant,
-            last.content.count >= 2, body[Int(last.content.start)] == UInt8(ascii: "\"")
+        if request.continuesFinalMessage || edits.extendsLastMessage, let last = request.messages.last,
+            last.role == .assistant, last.content.count >= 2, body[Int(last.content.start)] == UInt8(ascii: "\"")
         {
             added.append(text)
             return result.replace(
@@ -165,7 +173,7 @@ struct EditWork: ~Escapable {
     }
 
     private mutating func addLater(_ member: ChatMember, _ value: ByteRange) {
-        precondition(missingCount < 8)
+        precondition(missingCount < 10)
         missing[missingCount] = (member, value)
         missingCount += 1
     }

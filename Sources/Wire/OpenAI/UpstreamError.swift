@@ -29,6 +29,14 @@ package struct UpstreamError: Equatable, Sendable {
         return result
     }
 
+    /// Whether the words of an error reply blame the continuation of a message, so that the replica would refuse every
+    /// such request: vLLM, SGLang and llama.cpp, and what checks bodies strictly.
+    package static func blamesPrefill(_ body: Span<UInt8>) -> Bool {
+        let words = body.text.lowercased()
+        return ["continue_final_message", "add_generation_prompt", "prefill", "prefix", "final message", "last message"]
+            .contains { words.contains($0) }
+    }
+
     /// Makes sense of an error inside a stream. - Out: also the status that it would have had as a reply; 500 if it
     /// does not say.
     package static func normalise(event data: Span<UInt8>) -> (status: Int, error: UpstreamError) {

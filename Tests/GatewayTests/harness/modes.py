@@ -341,6 +341,13 @@ async def in_band_error(exchange):
     exchange.write(b"0\r\n\r\n")
 
 
+async def in_band_refusal(exchange):
+    """A 200 whose only event says that the request is to blame."""
+    exchange.stream_head()
+    exchange.event({"error": {"message": "Cannot continue the final message.", "type": "x", "code": 400}})
+    exchange.write(b"0\r\n\r\n")
+
+
 async def malformed_event(exchange):
     exchange.stream_head()
     exchange.chunk(b'data: {"choices": [}\n\n')
