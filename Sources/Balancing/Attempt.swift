@@ -138,15 +138,26 @@ package struct Attempt: Sendable {
     private var firstBreak: UpstreamFailure?
 
     /// - Parameter deadline: nothing new is begun after it.
-    package init(_ request: AttemptRequest, settings: AttemptSettings, deadline: Moment) {
+    /// - Parameter broken: why the stream broke that another model began and this pool is to go on with. Its token ids
+    ///   mean nothing here. Set ``sent`` before ``start(now:)``.
+    package init(
+        _ request: AttemptRequest, settings: AttemptSettings, deadline: Moment, resuming broken: UpstreamFailure? = nil
+    ) {
         precondition((1...ReplicaSet.capacity).contains(settings.sendsMax))
         self.request = request
         self.settings = settings
         self.deadline = deadline
+        guard let broken else { return }
+        hasContent = true
+        firstBreak = broken
+        waysLeft.remove(.tokenIDs)
     }
 
     package mutating func start(now: Moment) -> Action {
-        now < deadline ? .pick(Exclusions()) : end(.fail(.totalTimeout))
+        guard now < deadline else { return end(.fail(lost(.totalTimeout))) }
+        guard hasContent else { return .pick(Exclusions()) }
+        guard !ways(on: ReplicaAbilities(rawValue: .max)).isEmpty else { return giveUp() }
+        return .resume(Exclusions())
     }
 
     /// What to do after `event`.

@@ -69,6 +69,37 @@ static inline uint32_t weir_line_ends16(const uint8_t *at) {
     return weir_bits((bytes == '\n') | (bytes == '\r'));
 }
 
+#ifdef __x86_64__
+// The index of the first 64 of `count` bytes that hold one of those, or of the rest; for processors with AVX2.
+__attribute__((target("avx2"))) static size_t weir_line_run_wide(const uint8_t *at, size_t count) {
+    size_t index = 0;
+    for (; index + 64 <= count; index += 64) {
+        weir_bytes32 first, second;
+        __builtin_memcpy(&first, at + index, sizeof first);
+        __builtin_memcpy(&second, at + index + 32, sizeof second);
+        weir_mask32 found = (first == '\n') | (first == '\r') | (second == '\n') | (second == '\r');
+        if (__builtin_reduce_or(found)) break;
+    }
+    return index;
+}
+#endif
+
+// The index of the first of those in `count` bytes; `count` when there is none.
+static inline size_t weir_line_run(const uint8_t *at, size_t count) {
+    size_t index = 0;
+#ifdef __x86_64__
+    if (count >= 128 && __builtin_cpu_supports("avx2")) index = weir_line_run_wide(at, count);
+#endif
+    for (; index + 16 <= count; index += 16) {
+        uint32_t found = weir_line_ends16(at + index);
+        if (found) return index + (size_t)__builtin_ctz(found);
+    }
+    for (; index < count; index++) {
+        if (at[index] == '\n' || at[index] == '\r') return index;
+    }
+    return count;
+}
+
 // A byte that no HTTP field value may hold: a control character but the tab.
 static inline uint32_t weir_field_controls16(const uint8_t *at) {
     weir_bytes16 bytes = weir_load16(at);

@@ -88,17 +88,17 @@ struct AdminConnection {
     }
 
     private func answer() async -> AdminReply {
-        let head = connection.head
         let text = connection.withRequest { bytes in
             (
-                host: head.host.map { bytes.extracting($0).text }, path: bytes.extracting(head.path).text,
-                bearer: head.first(.authorization).flatMap { Authenticator.bearerText(bytes.extracting($0)) }
+                host: connection.head.host.map { bytes.extracting($0).text },
+                path: bytes.extracting(connection.head.path).text,
+                bearer: connection.head.first(.authorization).flatMap { Authenticator.bearerText(bytes.extracting($0)) }
             )
         }
         guard door.accepts(host: text.host ?? "") else {
             return .problem(421, "host_not_allowed", "This Host is not one of this admin listener.")
         }
-        let isRead = head.method == .get || head.method == .head
+        let isRead = connection.head.method == .get || connection.head.method == .head
         let isLocalOnly = text.path.hasPrefix("/admin/v1/keys")
         if !isRead || isLocalOnly, !door.mayChange(bearer: text.bearer) {
             return .problem(401, "invalid_api_key", "An admin key is needed.")
@@ -106,7 +106,7 @@ struct AdminConnection {
         let body = connection.withRequest { bytes in
             bytes.extracting(connection.bodyRange).withUnsafeBufferPointer { Array($0) }
         }
-        return await api.answer(method: head.method, path: text.path, body: body)
+        return await api.answer(method: connection.head.method, path: text.path, body: body)
     }
 
     private func send(_ reply: AdminReply) {

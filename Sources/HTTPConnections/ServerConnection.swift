@@ -74,7 +74,8 @@ public final class ServerConnection {
     package var path: ByteRange { head.path }
     package var framing: BodyFraming { head.framing }
     package var minorVersion: Int { head.minorVersion }
-    package var fields: ContiguousArray<HTTPField> { head.fields }
+    package var fieldCount: Int { head.fieldCount }
+    package func field(_ index: Int) -> HTTPField { head.field(index) }
     /// The value of the first field `id` of the current request.
     package func first(_ id: FieldID) -> ByteRange? { head.first(id) }
 

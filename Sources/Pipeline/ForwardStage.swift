@@ -66,8 +66,9 @@ struct ForwardStage {
         let connection = exchange.connection
         let call = exchange.call
         connection.withRequest { bytes in
-            for field in connection.fields where !Self.isWithheld(field, bytes) {
-                call.forwardedFields.appendField(field, of: bytes)
+            for index in 0..<connection.fieldCount {
+                let field = connection.field(index)
+                if !Self.isWithheld(field, bytes) { call.forwardedFields.appendField(field, of: bytes) }
             }
             call.forwardedFields.append("x-forwarded-for: ")
             if exchange.isPeerTrusted, let before = connection.first(.xForwardedFor) {

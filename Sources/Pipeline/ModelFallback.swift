@@ -6,10 +6,11 @@ import Wire
 
 /// Asks other models while the one that was asked for can't answer.
 ///
-/// Two reasons: its pool is exhausted (no replica, all full or busy, every attempt failed before the first content), or
-/// the prompt is too long for it. Never a content filter: what one model refuses to say, another must not say instead.
-/// A caller falls back only to models that its key may use. If nobody answers, the client hears what became of the
-/// model that it asked for.
+/// Three reasons: its pool is exhausted (no replica, all full or busy, every attempt failed before the first content),
+/// the prompt is too long for it, or its stream broke and none of its replicas can go on with it: then the other model
+/// goes on, in the first one's name, by prefill or by saying the same. Never a content filter: what one model refuses
+/// to say, another must not say instead. A caller falls back only to models that its key may use. If nobody answers,
+/// the client hears what became of the model that it asked for.
 final class ModelFallback {
     private var waiting: [(pool: Pool, model: ServedModel)]
     private let first: (result: Result<ForwardResult, GatewayError>, pool: Pool, model: ServedModel)
@@ -31,8 +32,9 @@ final class ModelFallback {
         _ exchange: Exchange, after result: Result<ForwardResult, GatewayError>, _ fallback: inout ModelFallback?
     ) -> Bool {
         let call = exchange.call
-        guard let reason = reason(result), !call.relay.hasContent, call.deadline > exchange.services.loop.now,
-            let pool = call.pool, let model = exchange.model
+        let broken = brokenStream(result)
+        guard let reason = broken == nil ? reason(result) : .broken, call.relay.hasContent == (broken != nil),
+            call.deadline > exchange.services.loop.now, let pool = call.pool, let model = exchange.model
         else { return false }
         if fallback == nil {
             let allowed = exchange.services.fleet.fallbacks(of: model).filter { next in
@@ -44,7 +46,7 @@ final class ModelFallback {
         exchange.services.metrics.fellBack(reason, pool: pool.index)
         exchange.model = next.model
         exchange.fallback = next.model.name
-        call.turn(to: next.pool, next.model)
+        call.turn(to: next.pool, next.model, resuming: broken)
         return true
     }
 
@@ -57,6 +59,11 @@ final class ModelFallback {
         exchange.fallback = nil
         exchange.call.turn(to: first.pool, first.model)
         return first.result
+    }
+
+    /// Why the stream broke that can't go on with the model that began it.
+    private static func brokenStream(_ result: Result<ForwardResult, GatewayError>) -> UpstreamFailure? {
+        if case .failure(.upstreamBroke(let failure)) = result { failure } else { nil }
     }
 
     private static func reason(_ result: Result<ForwardResult, GatewayError>) -> FallbackReason? {

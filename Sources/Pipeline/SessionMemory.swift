@@ -50,12 +50,11 @@ package final class SessionMemory {
         let sign = connection.withRequest { bytes -> TurnSign in
             let body = bytes.extracting(connection.bodyRange)
             for index in 0..<request.messages.count { run.append(body.extracting(request.messages[index].range)) }
-            let head = connection.head
-            let isRetry = head.first(.xStainlessRetryCount).map { range in
+            let isRetry = connection.first(.xStainlessRetryCount).map { range in
                 !range.isEmpty && !bytes.extracting(range).equals("0")
             }
             return TurnSign(
-                idempotencyKey: head.first(.idempotencyKey).map { bytes.extracting($0).text }, digest: run.digest,
+                idempotencyKey: connection.first(.idempotencyKey).map { bytes.extracting($0).text }, digest: run.digest,
                 isRetry: isRetry ?? false)
         }
         switch try await store.open(id, owner: owner, sign: sign, waitUntil: waitUntil) {

@@ -43,11 +43,14 @@ package enum FallbackReason: Int, Sendable, CaseIterable {
     case exhausted
     /// The prompt was too long for its model.
     case contextLength
+    /// Its stream broke, and no replica of its model could go on with it.
+    case broken
 
     package var label: String {
         switch self {
         case .exhausted: "exhausted"
         case .contextLength: "context_length"
+        case .broken: "broken"
         }
     }
 }
@@ -62,7 +65,7 @@ package final class PoolMetrics: Sendable {
     let promptTokens = Counter()
     let completionTokens = Counter()
     let retries = Counter()
-    let fallbacks = InlineArray<2, Counter> { _ in Counter() }
+    let fallbacks = InlineArray<3, Counter> { _ in Counter() }
     let resumes = InlineArray<16, Counter> { _ in Counter() }
 }
 

@@ -13,9 +13,11 @@ extension LoopUpstreams {
     /// - Throws: what the machine gave up with; `.clientGone` as soon as the client leaves, which cancels the replica.
     package func forward(_ call: UpstreamCall) async throws(GatewayError) -> ForwardResult {
         guard let pool = call.pool, let route = route(of: pool) else { throw .internalError }
+        let broken = call.relay.hasContent ? call.broken : nil
         let journey = Journey(
-            Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline), call)
-        call.relay.begin(call)
+            Attempt(
+                call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken), call)
+        if broken == nil { call.relay.begin(call) } else { journey.attempt.sent = sentSoFar(call) }
         call.journey = journey
         defer { call.journey = nil }
         route.budget.requestStarted(loop.now)

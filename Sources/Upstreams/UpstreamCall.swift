@@ -33,6 +33,8 @@ package final class UpstreamCall {
     // What became of it.
     package internal(set) var replica: Replica?
     package internal(set) var sends = 0
+    /// Why the stream broke that another model began.
+    private(set) var broken: UpstreamFailure?
     /// Those that were sent to another model's replicas before.
     private(set) var sendsBefore = 0
     package internal(set) var usage: Usage?
@@ -93,6 +95,7 @@ package final class UpstreamCall {
         holdsEnd = false
         replica = nil
         sends = 0
+        broken = nil
         sendsBefore = 0
         usage = nil
         reply = nil
@@ -124,7 +127,10 @@ package final class UpstreamCall {
     }
 
     /// Asks another model from now on; answers will be in its name.
-    package func turn(to pool: Pool, _ model: ServedModel) {
+    ///
+    /// - Parameter broken: why the stream broke that it is to go on with, in the name of the model that began it.
+    package func turn(to pool: Pool, _ model: ServedModel, resuming broken: UpstreamFailure? = nil) {
+        self.broken = broken
         self.pool = pool
         modelName = model.name
         edits.model = BodyEdits.quoted(model.upstreamName ?? model.name)

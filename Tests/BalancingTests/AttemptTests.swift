@@ -236,6 +236,26 @@ private func exclusions(never: [Int] = [], busy: [Int] = [], avoid: [Int] = []) 
         #expect(story.tell(.content, .complete) == .done)
     }
 
+    @Test func `a stream that another model began goes on by prefill or replay, and its own break is what is told`() {
+        func story(_ sent: SentSoFar) -> Attempt {
+            var attempt = Attempt(
+                AttemptRequest(model: "m", isStream: true, choices: 1, traits: [], maxTokens: nil),
+                settings: AttemptSettings(sendsMax: 3, waitMax: .seconds(10)), deadline: .zero + .seconds(60),
+                resuming: .stalled)
+            attempt.sent = sent
+            return attempt
+        }
+        var attempt = story(SentSoFar(tokens: 3, hasExactIDs: true))
+        #expect(attempt.start(now: .zero) == .resume(exclusions()))
+        #expect(attempt.ways(on: ReplicaKind.weir.abilities) == [.prefill, .replay])
+        #expect(
+            attempt.handle(.noneLeft(coolAt: nil), now: .zero) { true } == .fail(.upstreamBroke(.stalled)))
+        var tools = story(SentSoFar(tokens: 3, hasToolsOrReasoning: true))
+        #expect(tools.start(now: .zero) == .fail(.upstreamBroke(.stalled)))
+        var late = story(SentSoFar(tokens: 3))
+        #expect(late.start(now: .zero + .seconds(60)) == .fail(.upstreamBroke(.stalled)))
+    }
+
     @Test func `a stall never goes back to the same replica and costs the budget`() {
         var story = streaming()
         #expect(story.tell(.failed(.init(.stalled))) == .resume(exclusions(never: [0])))

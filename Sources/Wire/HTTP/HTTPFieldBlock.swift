@@ -1,9 +1,9 @@
 /// The lines of one head: finds them as bytes arrive, and keeps what its fields are.
 ///
-/// Used again for every head of a connection, so its array allocates only until the largest head was seen.
+/// Used again for every head of a connection, so it allocates only until the largest head was seen.
 /// - Cost: each byte is looked at once to find the line ends and refuse control bytes; names and values once more.
-struct FieldBlock: Sendable {
-    private(set) var fields: ContiguousArray<HTTPField> = []
+struct FieldBlock: ~Copyable {
+    private(set) var fields = FieldList()
     /// Which fields are there at least once.
     private var present: UInt64 = 0
     /// Where the head begins in the buffer; -1 before the first one.
@@ -13,7 +13,7 @@ struct FieldBlock: Sendable {
     private var scanned = 0
 
     mutating func begin(at start: Int) {
-        fields.removeAll(keepingCapacity: true)
+        fields.removeAll()
         present = 0
         origin = start
         lineStart = start
@@ -114,14 +114,13 @@ struct FieldBlock: Sendable {
 
     func first(_ id: FieldID) -> ByteRange? {
         guard has(id) || id == .other else { return nil }
-        for index in fields.indices where fields[index].id == id { return fields[index].value }
-        return nil
+        return fields.first(id)?.value
     }
 
     func count(of id: FieldID) -> Int {
         guard has(id) || id == .other else { return 0 }
         var count = 0
-        for index in fields.indices where fields[index].id == id { count += 1 }
+        for index in 0..<fields.count where fields[index].id == id { count += 1 }
         return count
     }
 
@@ -162,7 +161,7 @@ struct FieldBlock: Sendable {
         var closes = false
         var keeps = false
         var options = 0
-        for index in fields.indices where fields[index].id == .connection {
+        for index in 0..<fields.count where fields[index].id == .connection {
             let list = fields[index].value.range
             var start = list.lowerBound
             while start < list.upperBound {
@@ -189,7 +188,7 @@ struct FieldBlock: Sendable {
     private mutating func withhold(_ bytes: Span<UInt8>, _ name: Range<Int>) throws(HTTPViolation) {
         let id = FieldID.named(bytes, from: name.lowerBound, to: name.upperBound)
         guard id == .other || (id.isHopByHop && id != .transferEncoding) else { throw .protectedConnectionOption }
-        for index in fields.indices where fields[index].id == id {
+        for index in 0..<fields.count where fields[index].id == id {
             if id != .other || bytes.equalTokens(fields[index].name.range, name) {
                 fields[index].isNamedByConnection = true
             }

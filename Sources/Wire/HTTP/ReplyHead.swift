@@ -10,9 +10,9 @@ package enum ReplyProgress: Equatable, Sendable {
 /// A reply's status and fields, as ranges of the buffer that it was read into.
 ///
 /// As strict as ``RequestHead``: a replica whose framing can be read in two ways has failed.
-/// - Owns: the field array, which keeps its memory until ``release()``.
+/// - Owns: the fields' memory, which it keeps until ``release()``.
 /// Source: RFC 9110 §15, RFC 9112 §4, §6.3.
-package struct ReplyHead: Sendable {
+package struct ReplyHead: ~Copyable {
     package private(set) var status = 0
     package private(set) var minorVersion = 1
     /// How the body is counted. `.none` for replies to HEAD and for 204 and 304, whatever they announce.
@@ -28,7 +28,11 @@ package struct ReplyHead: Sendable {
 
     package init() {}
 
-    package var fields: ContiguousArray<HTTPField> { block.fields }
+    package var fieldCount: Int { block.fields.count }
+    /// Field number `index`, in their order.
+    package func field(_ index: Int) -> HTTPField { block.fields[index] }
+    /// A copy of all fields.
+    package var fields: [HTTPField] { block.fields.array }
 
     /// The value of the first field `id`.
     package func first(_ id: FieldID) -> ByteRange? { block.first(id) }

@@ -1,9 +1,9 @@
 /// A request's method, target and fields, as ranges of the buffer that it was read into.
 ///
-/// Used again for every request of a connection. What it accepts and refuses: docs/http.md.
-/// - Owns: the field array, which keeps its memory until ``release()``.
+/// Used again for every request of a connection, and never copied. What it accepts and refuses: docs/http.md.
+/// - Owns: the fields' memory, which it keeps until ``release()``.
 /// Source: RFC 9110, RFC 9112.
-package struct RequestHead: Sendable {
+package struct RequestHead: ~Copyable {
     package private(set) var method = HTTPMethod.other
     package private(set) var methodText = ByteRange.empty
     /// Path and query. Of an absolute URL the part behind the authority; `/` where it has none; `*` if that was asked.
@@ -30,7 +30,11 @@ package struct RequestHead: Sendable {
 
     package init() {}
 
-    package var fields: ContiguousArray<HTTPField> { block.fields }
+    package var fieldCount: Int { block.fields.count }
+    /// Field number `index`, in their order.
+    package func field(_ index: Int) -> HTTPField { block.fields[index] }
+    /// A copy of all fields.
+    package var fields: [HTTPField] { block.fields.array }
 
     /// The value of the first field `id`.
     package func first(_ id: FieldID) -> ByteRange? { block.first(id) }

@@ -18,6 +18,7 @@ struct ChatChunkReader: ~Escapable {
     mutating func read(into chunk: inout ChatChunk) throws(JSONProblem) {
         try scanner.openObject()
         let start = scanner.at - 1
+        try readUsualBeginning(into: &chunk)
         while let name = try scanner.member() {
             chunk.hasMembers = true
             let key = key(name)
@@ -73,6 +74,22 @@ struct ChatChunkReader: ~Escapable {
         try scanner.finish()
     }
 
+    /// The members that every engine writes first, in the order that all have from OpenAI.
+    @inline(__always)
+    private mutating func readUsualBeginning(into chunk: inout ChatChunk) throws(JSONProblem) {
+        guard scanner.take("\"id\":") else { return }
+        chunk.hasMembers = true
+        chunk.id = try scanner.skip()
+        guard scanner.take(",\"object\":") else { return }
+        try readObjectName(into: &chunk)
+        guard scanner.take(",\"created\":") else { return }
+        chunk.created = try scanner.skip()
+        guard scanner.take(",\"model\":") else { return }
+        chunk.model = try scanner.skip()
+        guard scanner.take(",\"choices\":") else { return }
+        try readChoices(into: &chunk)
+    }
+
     @inline(__always)
     private mutating func readChoices(into chunk: inout ChatChunk) throws(JSONProblem) {
         guard try scanner.significantByte() == UInt8(ascii: "[") else {
@@ -115,6 +132,12 @@ struct ChatChunkReader: ~Escapable {
 
     private mutating func readChoice(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
         try scanner.openObject()
+        if scanner.take("\"index\":0,\"delta\":") || scanner.take("\"index\":0,\"message\":") {
+            try readDelta(into: &choice)
+            if scanner.take(",\"finish_reason\":") || scanner.take(",\"logprobs\":null,\"finish_reason\":") {
+                try readFinish(into: &choice)
+            }
+        }
         while let name = try scanner.member() {
             let key = key(name)
             switch key.count {
@@ -166,6 +189,13 @@ struct ChatChunkReader: ~Escapable {
         }
         let start = scanner.at
         try scanner.openObject()
+        if scanner.take("\"role\":\"assistant\",\"content\":") {
+            // The word's place behind the bracket, the name, the colon and the quote.
+            choice.role = JSONString(raw: ByteRange(start: start + 9, count: 9), hasEscapes: false)
+            try readContent(into: &choice)
+        } else if scanner.take("\"content\":") {
+            try readContent(into: &choice)
+        }
         while let name = try scanner.member() {
             let key = key(name)
             switch key.count {
@@ -255,6 +285,10 @@ struct ChatChunkReader: ~Escapable {
         let start = scanner.at
         var usage = Usage()
         try scanner.openObject()
+        if scanner.take("\"prompt_tokens\":") { (usage.promptTokens, chunk.promptTokens) = try count() }
+        if scanner.take(",\"completion_tokens\":") { (usage.completionTokens, chunk.completionTokens) = try count() }
+        if scanner.take(",\"total_tokens\":") { (_, chunk.totalTokens) = try count() }
+        if scanner.take(",\"completion_tokens\":") { (usage.completionTokens, chunk.completionTokens) = try count() }
         while let name = try scanner.member() {
             let key = key(name)
             switch key.count {

@@ -63,6 +63,10 @@ extension ChatRequestReader {
             return nil
         }
         guard kind == .number else { throw .wrongType(place, expected: .integer, found: try found(kind)) }
+        let start = scanner.at
+        let small = scanner.smallNumber()
+        if bounds.contains(small) { return small }
+        scanner.at = start
         let number = try scan { scanner throws(JSONProblem) in try scanner.number() }
         guard number.isInteger else { throw .wrongType(place, expected: .integer, found: .decimal) }
         let isNegative = body[Int(number.range.start)] == UInt8(ascii: "-")

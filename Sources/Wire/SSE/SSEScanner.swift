@@ -1,3 +1,5 @@
+import CVectors
+
 /// One event of a stream, up to and including the empty line that ends it.
 package struct SSEEvent: Equatable, Sendable {
     /// All its bytes, as they may be passed on.
@@ -115,9 +117,10 @@ package struct SSEScanner: Sendable {
     }
 
     /// The value of `line` if its field is `field`.
+    @inline(__always)
     private static func value(of field: StaticString, _ bytes: Span<UInt8>, _ line: Range<Int>) -> Range<Int>? {
         let colon = line.lowerBound + field.utf8CodeUnitCount
-        guard colon <= line.upperBound, bytes.extracting(line.lowerBound..<colon).equals(field) else { return nil }
+        guard colon <= line.upperBound, bytes.holds(field, at: line.lowerBound) else { return nil }
         if colon == line.upperBound { return colon..<colon }
         guard bytes[colon] == UInt8(ascii: ":") else { return nil }
         let start = colon + 1
@@ -158,23 +161,8 @@ enum SSELineSearch {
     /// The first index from `start` on that holds CR or LF; `count` when there is none.
     static func firstLineEnd(in bytes: Span<UInt8>, from start: Int) -> Int {
         bytes.withUnsafeBufferPointer { buffer in
-            var index = start
-            if let base = buffer.baseAddress {
-                while index + 16 <= buffer.count {
-                    // Sixteen bytes are inside the buffer as just checked.
-                    let block = UnsafeRawPointer(base + index).loadUnaligned(as: SIMD16<UInt8>.self)
-                    let feeds: SIMDMask<SIMD16<Int8>> = block .== SIMD16<UInt8>(repeating: 0x0A)
-                    let returns: SIMDMask<SIMD16<Int8>> = block .== SIMD16<UInt8>(repeating: 0x0D)
-                    // Masks are sixteen bytes of zeros and ones: any bit pattern is two words.
-                    let found =
-                        unsafeBitCast(feeds, to: SIMD2<UInt64>.self) | unsafeBitCast(returns, to: SIMD2<UInt64>.self)
-                    if found[0] != 0 { return index + found[0].trailingZeroBitCount >> 3 }
-                    if found[1] != 0 { return index + 8 + found[1].trailingZeroBitCount >> 3 }
-                    index += 16
-                }
-            }
-            while index < buffer.count, buffer[index] != 0x0A, buffer[index] != 0x0D { index += 1 }
-            return index
+            guard let base = buffer.baseAddress, start < buffer.count else { return buffer.count }
+            return start + weir_line_run(base + start, buffer.count - start)
         }
     }
 }

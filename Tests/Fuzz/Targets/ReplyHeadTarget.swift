@@ -41,7 +41,7 @@ private struct Head: Equatable {
     let keepsAlive: Bool
     let fields: [Field]
 
-    init(_ head: ReplyHead, of bytes: [UInt8]) {
+    init(_ head: borrowing ReplyHead, of bytes: [UInt8]) {
         status = head.status
         minorVersion = head.minorVersion
         framing = head.framing

@@ -50,7 +50,7 @@ private struct Head: Equatable {
     /// All but Host, which an absolute URL overrules.
     let fields: [Field]
 
-    init(_ head: RequestHead, of bytes: [UInt8]) {
+    init(_ head: borrowing RequestHead, of bytes: [UInt8]) {
         method = bytes[head.methodText]
         target = head.isAsteriskTarget ? [0x2A] : bytes[head.target]
         minorVersion = head.minorVersion

@@ -18,7 +18,7 @@ struct ReadRequest: Equatable, CustomStringConvertible {
     /// Bytes of the head.
     var length: Int
 
-    init(_ head: RequestHead, _ bytes: [UInt8], length: Int) {
+    init(_ head: borrowing RequestHead, _ bytes: [UInt8], length: Int) {
         method = head.method
         methodText = bytes.text(head.methodText)
         target = bytes.text(head.target)
