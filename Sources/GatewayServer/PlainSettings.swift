@@ -78,10 +78,9 @@ struct PlainSettings {
         let issuers = try settings.identity.jwt.map { issuer in
             TrustedIssuer(
                 name: Self.name(of: issuer.issuer), issuer: issuer.issuer, audiences: issuer.audiences,
-                keys: try issuer.keys.flatMap { try keys($0) })
+                keys: try issuer.keys.flatMap { try keys($0) }, leeway: issuer.leeway)
         }
-        let leeway = settings.identity.jwt.map(\.leeway).max() ?? .zero
-        return try TokenVerifier(issuers: issuers, leeway: leeway, tokenBytesMax: 8_192)
+        return try TokenVerifier(issuers: issuers, tokenBytesMax: 8_192)
     }
 
     /// The issuer in principals' ids, where a slash ends it: `https://a` and a subject `b/c` are not `https://a/b` and

@@ -97,6 +97,10 @@ extension MetricsPage {
         sample(loops.sum { $0.clientsGone.value })
         family("weir_connections_accepted_total", .counter, "Client connections accepted.")
         sample(loops.sum { $0.accepted.value })
+        family("weir_connections_refused_total", .counter, "Client connections closed unread: there were too many.")
+        sample(loops.sum { $0.refused.value })
+        family("weir_tls_handshake_failures_total", .counter, "Client connections that ended within their handshake.")
+        sample(loops.sum { $0.handshakesFailed.value })
         family("weir_connections", .gauge, "Client connections open now.")
         // Read one after the other, so that a connection may be seen closed but not accepted.
         sample(max(0, loops.sum { $0.accepted.value } - loops.sum { $0.closed.value }))

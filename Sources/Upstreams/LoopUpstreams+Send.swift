@@ -382,6 +382,7 @@ extension LoopUpstreams {
                 guard call.client.hasUnsent else {
                     return timedOut(relay.hasContent ? .stalled : .firstContentTimeout, call, connection)
                 }
+                call.client.giveUpStalled()
                 return endRelay(.clientGone, call, breaking: connection)
             }
             if loop.now >= hold {

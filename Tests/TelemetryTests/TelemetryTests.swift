@@ -65,6 +65,8 @@ import Testing
             ("weir_token_cache_lookups_total{result=\"hit\"}", { $0.tokenCache(hit: true) }),
             ("weir_token_cache_lookups_total{result=\"miss\"}", { $0.tokenCache(hit: false) }),
             ("weir_client_disconnects_total", { $0.clientGone() }),
+            ("weir_connections_refused_total", { $0.connectionRefused() }),
+            ("weir_tls_handshake_failures_total", { $0.handshakeFailed() }),
             ("weir_received_bytes_total", { $0.received(bytes: 1) }),
             ("weir_sent_bytes_total", { $0.sent(bytes: 1) }),
         ]
