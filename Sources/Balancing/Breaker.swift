@@ -9,19 +9,26 @@ package struct BreakerSettings: Equatable, Sendable {
     /// How long the first stop lasts; each one after a failed trial lasts twice as long, up to `longest`.
     package var shortest: Interval
     package var longest: Interval
+    /// A stop ends only after a deep probe succeeded (``Breaker/proved()``): no client's request is the first to find
+    /// out. Off where no deep probe may be sent.
+    package var needsProof: Bool
 
-    package init(failuresInARow: Int, failuresOf32: Int, shortest: Interval, longest: Interval) {
+    package init(
+        failuresInARow: Int, failuresOf32: Int, shortest: Interval, longest: Interval, needsProof: Bool = false
+    ) {
         self.failuresInARow = failuresInARow
         self.failuresOf32 = failuresOf32
         self.shortest = shortest
         self.longest = longest
+        self.needsProof = needsProof
     }
 }
 
 /// Keeps one model off one replica while real traffic fails there, even if its health probe is fine.
 ///
-///     passing ──failures──► stopped ──time──► one trial ──success──► passing
-///                              ▲                  └──failure──► stopped, twice as long
+///     passing ──failures──► stopped ──time──► (deep probe) ──► one trial ──success──► passing
+///                              ▲                   │               │
+///                              └────twice as long──┴────failure────┘
 ///
 /// Overload is no failure: 429 and 503 never stop anything (``UpstreamFailure/countsForBreaker``). A replica that says
 /// that it is busy, and not until when, is passed by for a moment only: others are asked first, as long as there are.
@@ -31,6 +38,8 @@ package struct Breaker: Sendable {
     private enum State: Equatable {
         case passing
         case stopped(until: Moment)
+        /// A deep probe succeeded after a stop: a request may try.
+        case proven
         /// One request is on its way; if it never reports, the next trial may start at the moment.
         case trying(until: Moment)
     }
@@ -63,10 +72,23 @@ package struct Breaker: Sendable {
     package func mayPass(_ now: Moment) -> Bool {
         guard now >= busyUntil else { return false }
         return switch state {
-        case .passing: true
-        case .stopped(let until), .trying(let until): now >= until
+        case .passing, .proven: true
+        case .stopped(let until): now >= until && !settings.needsProof
+        case .trying(let until): now >= until
         }
     }
+
+    /// Whether a deep probe should find out if the model works there again.
+    package func awaitsProof(_ now: Moment) -> Bool {
+        guard settings.needsProof, case .stopped(let until) = state else { return false }
+        return now >= until
+    }
+
+    /// A deep probe of this model succeeded.
+    package mutating func proved() { if case .stopped = state { state = .proven } }
+
+    /// A deep probe of this model failed: the next one is due after a stop twice as long.
+    package mutating func proofFailed(_ now: Moment) { if case .stopped = state { stop(now) } }
 
     /// A request that ``mayPass(_:)`` let through is sent.
     package mutating func sent(_ now: Moment) {
@@ -86,7 +108,7 @@ package struct Breaker: Sendable {
     /// A request ended without a verdict on the replica: its client left, it was refused for its own fault, or the
     /// replica was busy. If it was the trial, another one may be made at once.
     package mutating func endedWithoutVerdict(_ now: Moment) {
-        if case .trying = state { state = .stopped(until: now) }
+        if case .trying = state { state = settings.needsProof ? .proven : .stopped(until: now) }
     }
 
     /// An answer was 429 or 503 and named no time.
@@ -106,12 +128,16 @@ package struct Breaker: Sendable {
             let inARow = (~history).trailingZeroBitCount
             let failures = history.nonzeroBitCount
             guard inARow >= settings.failuresInARow || failures >= settings.failuresOf32 else { return false }
-        case .stopped: return false
+        case .stopped, .proven: return false
         case .trying: break
         }
+        stop(now)
+        return true
+    }
+
+    private mutating func stop(_ now: Moment) {
         let longer = settings.shortest * (1 << Int64(min(stops, 16)))
         state = .stopped(until: now + min(longer, settings.longest))
         stops += 1
-        return true
     }
 }

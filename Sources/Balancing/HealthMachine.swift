@@ -15,10 +15,13 @@ package struct HealthSettings: Equatable, Sendable {
     package var ramp: Interval
     /// Whether a replica that returns first answers a warm-up request. Off for kinds that can't be trusted with one.
     package var warmsUp: Bool
+    /// So long after its last real answer a replica that has nothing to do is sent a deep probe; zero for never, and
+    /// for kinds that can't be trusted with one.
+    package var deepInterval: Interval
 
     package init(
         interval: Interval, jitterPercent: Int, fall: Int, rise: Int, pressingInterval: Interval, ramp: Interval,
-        warmsUp: Bool
+        warmsUp: Bool, deepInterval: Interval = .zero
     ) {
         self.interval = interval
         self.jitterPercent = jitterPercent
@@ -27,7 +30,11 @@ package struct HealthSettings: Equatable, Sendable {
         self.pressingInterval = pressingInterval
         self.ramp = ramp
         self.warmsUp = warmsUp
+        self.deepInterval = deepInterval
     }
+
+    /// Failed probes in a row that real answers excuse, at most.
+    package var excusesMax: Int { fall * 3 }
 
     /// The interval after a failure.
     package var quickInterval: Interval { interval / 4 }
@@ -50,6 +57,12 @@ package struct HealthSettings: Equatable, Sendable {
 ///        └─────1 failure──────────────────────────────────────────────────────────────────────► down
 ///     down ──`rise` successes──► warming ──warm-up answered──► up, its weight rising
 ///     down ──1 success, and no other replica is up──► up, with its full weight
+///     up ──a deep probe fails──► down, and only a warm-up that is answered brings it back
+///
+/// A failed probe that real answers contradict doesn't count: a health page alone decides nothing. Where no answer came
+/// in time, the replica may be frozen, and only what came after the probe was sent contradicts that; where the page
+/// said no, whatever came since the probe before. At most `excusesMax` in a row are excused, because a replica that
+/// goes on answering its page with 503 wants to be left alone.
 ///
 /// Pure: events go in, an ``Action`` comes out, and the prober performs it. Busy answers (429, 503) on traffic are no
 /// events of this machine.
@@ -102,12 +115,21 @@ package struct HealthMachine: Sendable {
         package var isAnyOtherUp: Bool
         /// Any random number, for the jitter.
         package var random: UInt64
+        /// When the probe that ended was sent.
+        package var probedAt: Moment
+        /// When real traffic last got an answer, or a part of one.
+        package var answeredAt: Moment
 
-        package init(now: Moment, isAnyOtherUp: Bool, random: UInt64) {
+        package init(
+            now: Moment, isAnyOtherUp: Bool, random: UInt64, probedAt: Moment = .zero, answeredAt: Moment = .zero
+        ) {
             self.now = now
             self.isAnyOtherUp = isAnyOtherUp
             self.random = random
+            self.probedAt = probedAt
+            self.answeredAt = answeredAt
         }
+
     }
 
     /// A full share of the weight; see ``share(at:)``.
@@ -118,6 +140,15 @@ package struct HealthMachine: Sendable {
     package private(set) var health = Health.unknown
     /// When the weight began to rise; `nil` once a full weight was given at once.
     private var rampStart: Moment?
+    /// Failed probes in a row that real answers contradicted.
+    private var excuses = 0
+    /// When the probe before was sent.
+    private var probedBefore = Moment.zero
+    /// Generating failed there: its health page alone does not bring it back, even if no other replica is up.
+    private var owesProof = false
+    /// When it came up, or a deep probe succeeded.
+    private var provedAt = Moment.zero
+    private var downAt = Moment.zero
 
     package init(settings: HealthSettings, intent: Intent) {
         precondition(settings.fall > 0 && settings.rise > 0 && settings.interval > .zero)
@@ -160,6 +191,7 @@ extension HealthMachine {
         if new == .maintenance {
             health = .unknown
             rampStart = nil
+            owesProof = false
             return .rest
         }
         return .announce(isServing: isServing, thenProbeAfter: old == .maintenance ? .zero : nil)
@@ -170,22 +202,26 @@ extension HealthMachine {
 extension HealthMachine {
     package mutating func probeSucceeded(_ around: Surroundings) -> Action {
         guard intent != .maintenance else { return .none }
+        excuses = 0
+        probedBefore = around.probedAt
+        // A request that was sent there all the same is as good a proof as any.
+        if owesProof, around.answeredAt > downAt { owesProof = false }
         switch health {
         case .unknown:
             return comeUp(around, ramped: false)
         case .up:
             health = .up(failures: 0)
             return .probe(after: ordinary(around))
-        case .down where !around.isAnyOtherUp:
+        case .down where !around.isAnyOtherUp && !owesProof:
             return comeUp(around, ramped: false)
-        case .down(let successes, let reason) where successes + 1 < settings.rise:
+        case .down(let successes, let reason) where successes + 1 < settings.rise && around.isAnyOtherUp:
             health = .down(successes: successes + 1, reason)
             return .probe(after: settings.quickInterval)
         case .down:
-            guard settings.warmsUp else { return comeUp(around, ramped: true) }
+            guard settings.warmsUp || owesProof else { return comeUp(around, ramped: true) }
             health = .warming
             return .warmUp(thenProbeAfter: ordinary(around))
-        case .warming where !around.isAnyOtherUp:
+        case .warming where !around.isAnyOtherUp && !owesProof:
             return comeUp(around, ramped: false)
         case .warming:
             return .probe(after: ordinary(around))
@@ -194,12 +230,17 @@ extension HealthMachine {
 
     package mutating func probeFailed(_ reason: Reason, _ around: Surroundings) -> Action {
         guard intent != .maintenance else { return .none }
+        let isContradicted = around.answeredAt > (reason == .timedOut ? around.probedAt : probedBefore)
+        probedBefore = around.probedAt
         switch health {
+        case .up where isContradicted && excuses < settings.excusesMax:
+            excuses += 1
+            return .probe(after: settings.quickInterval)
         case .up(let failures) where failures + 1 < settings.fall:
             health = .up(failures: failures + 1)
             return .probe(after: settings.quickInterval)
         case .up, .unknown, .warming:
-            health = .down(successes: 0, reason)
+            goDown(reason, around.now)
             return .announce(isServing: false, thenProbeAfter: retry(around))
         case .down(_, let before):
             health = .down(successes: 0, reason)
@@ -216,20 +257,39 @@ extension HealthMachine {
     package mutating func trafficFailed(_ reason: Reason) -> Action {
         guard intent != .maintenance else { return .none }
         if case .down = health { return .none }
-        health = .down(successes: 0, reason)
+        goDown(reason, downAt)
         return .announce(isServing: false, thenProbeAfter: .zero)
+    }
+
+    /// Whether a deep probe is due: up, nothing to do, and no sign for long that generating works there. The caller
+    /// sees to it that one runs at a time.
+    package func isDeepProbeDue(_ around: Surroundings, inFlight: Int) -> Bool {
+        guard isServing, settings.deepInterval > .zero, inFlight == 0 else { return false }
+        return around.now - max(around.answeredAt, provedAt) >= settings.deepInterval
+    }
+
+    package mutating func deepProbeSucceeded(_ around: Surroundings) { provedAt = around.now }
+
+    /// It can't generate, whatever its health page says.
+    package mutating func deepProbeFailed(_ reason: Reason, _ around: Surroundings) -> Action {
+        guard isUp, around.answeredAt <= around.probedAt else { return .none }
+        goDown(reason, around.now)
+        owesProof = true
+        return .announce(isServing: false, thenProbeAfter: settings.quickInterval)
     }
 
     package mutating func warmUpSucceeded(_ around: Surroundings) -> Action {
         guard health == .warming else { return .none }
         health = .up(failures: 0)
+        owesProof = false
+        provedAt = around.now
         rampStart = around.isAnyOtherUp ? around.now : nil
         return .announce(isServing: isServing, thenProbeAfter: nil)
     }
 
     package mutating func warmUpFailed(_ reason: Reason, _ around: Surroundings) -> Action {
         guard health == .warming else { return .none }
-        health = .down(successes: 0, reason)
+        goDown(reason, around.now)
         return .announce(isServing: false, thenProbeAfter: retry(around))
     }
 
@@ -243,8 +303,15 @@ extension HealthMachine {
 
     private mutating func comeUp(_ around: Surroundings, ramped: Bool) -> Action {
         health = .up(failures: 0)
+        provedAt = around.now
         rampStart = ramped ? around.now : nil
         return .announce(isServing: isServing, thenProbeAfter: ordinary(around))
+    }
+
+    private mutating func goDown(_ reason: Reason, _ now: Moment) {
+        health = .down(successes: 0, reason)
+        excuses = 0
+        downAt = now
     }
 
     private var pressing: Interval { min(settings.pressingInterval, settings.quickInterval) }

@@ -1,3 +1,5 @@
+package import GatewayCore
+
 /// What the balancer knows of a replica's health; published by its prober.
 package struct HealthSnapshot: Equatable, Sendable {
     package var intent: HealthMachine.Intent
@@ -33,6 +35,17 @@ package struct HealthSnapshot: Equatable, Sendable {
 /// The probes may be wrong, the replicas may be slow rather than dead, and a request that fails costs no more than one
 /// that was never sent. A draining replica, or one in maintenance, is never chosen.
 package enum Panic {
+    /// How long one request waits for the first sign of life from replicas that are down and silent, all together: a
+    /// client should hear within a second that nobody is there.
+    package static let patience = Interval.milliseconds(750)
+
+    /// Whether nothing at all comes from a replica that is down: neither answers to its probes, good or bad, nor real
+    /// ones lately. From any other one an answer may take its time.
+    package static func isSilent(_ snapshot: HealthSnapshot, sinceAnswer: Interval, window: Interval) -> Bool {
+        guard case .down(_, let reason) = snapshot.health else { return false }
+        return reason >= .timedOut && sinceAnswer > window
+    }
+
     /// The least bad replica: warming, unknown, slow, 5xx, timed out, refused. `nil` if any enabled replica is up, even
     /// if it isn't eligible, or if nobody is left.
     ///

@@ -98,6 +98,8 @@ extension GatewayError {
             Answer(503, Self.server, code: "shutting_down", "The gateway is restarting.", retryAfter: .seconds(1))
         case .clientGone:
             Answer(499, Self.invalid, code: "client_gone", "The client closed the connection.")
+        case .clientStalled:
+            Answer(499, Self.invalid, code: "client_stalled", "The client stopped reading.")
         case .internalError:
             Answer(500, Self.server, code: "internal_error", "The gateway failed.")
         }

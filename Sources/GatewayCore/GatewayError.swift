@@ -61,6 +61,8 @@ package enum GatewayError: Error, Equatable, Sendable {
     case shuttingDown
     /// The client left before the answer was complete: nobody is there to be told.
     case clientGone
+    /// The client is there but took nothing of its answer for `writeStall`.
+    case clientStalled
     /// A bug of ours, reported without details.
     case internalError
 }

@@ -73,7 +73,8 @@ final class AdminAPI {
             let snapshot = replica.snapshot
             let isUp = if case .up = snapshot.health { true } else { false }
             return GaugeSnapshot.Replica(
-                isUp: isUp, isDraining: snapshot.intent != .enabled, inFlight: replica.inFlight)
+                isUp: isUp, isDraining: snapshot.intent != .enabled, inFlight: replica.inFlight,
+                stoppedModels: replica.stoppedModels)
         }
         gauges.queueLengths = fleet.pools.map(\.queue.length)
         gauges.limiterKeys = server.shared.limiter.count
@@ -172,6 +173,7 @@ final class AdminAPI {
             }
         writer.member("health", string: health)
         writer.member("serving", bool: replica.isServing)
+        writer.member("stopped_models", number: replica.stoppedModels)
         writer.member("in_flight", number: replica.inFlight)
         writer.member("max_in_flight", number: replica.settings.maxInFlight)
         writer.member("backup", bool: replica.settings.isBackup)

@@ -11,6 +11,12 @@ import Telemetry
 import Upstreams
 import Wire
 
+/// Loops that have something left to do.
+private final class LoopCount: Sendable {
+    let count: Atomic<Int>
+    init(_ count: Int) { self.count = Atomic(count) }
+}
+
 /// What exists once, on the first loop: the probers, and the admin listeners.
 ///
 /// - Isolation: the first loop, where it is the ``EventLoop/resident``.
@@ -42,9 +48,10 @@ final class ControlPlane {
     func use(_ fleet: Fleet, intents: [String: HealthMachine.Intent]) {
         for prober in probers { prober.stop() }
         probers = fleet.pools.map { pool in
-            let prober = HealthProber(pool, on: loop, intents: intents) { [weak self] pool, replica, change in
-                self?.changed(replica, in: pool, change)
-            }
+            let prober = HealthProber(
+                pool, on: loop, intents: intents,
+                survey: { [weak self] replica, parking in await self?.survey(replica, parking) },
+                onChange: { [weak self] pool, replica, change in self?.changed(replica, in: pool, change) })
             prober.onProbe = { [weak self] replica, problem in self?.hooks?.probed(replica, in: pool, problem) }
             prober.start()
             return prober
@@ -84,6 +91,24 @@ final class ControlPlane {
             for replica in pool.replicas { intents[replica.name] = replica.snapshot.intent }
         }
         return intents
+    }
+
+    /// How long the loops may take to look after their streams: what a probe may wait at most.
+    private static let surveyTime = Interval.milliseconds(50)
+
+    /// Has every loop note when streams at the replica last had an event, and waits until all have.
+    private func survey(_ replica: Replica, _ parking: Parking) async {
+        let left = LoopCount(server.workers.count)
+        for worker in server.workers {
+            worker.post { loop in
+                LoopServer.on(loop)?.services.upstreams.surveyStreams(at: replica)
+                left.count.wrappingSubtract(1, ordering: .releasing)
+            }
+        }
+        let deadline = loop.now + Self.surveyTime
+        while left.count.load(ordering: .acquiring) > 0, loop.now < deadline {
+            _ = await parking.park(until: min(deadline, loop.now + .milliseconds(1)))
+        }
     }
 
     func trafficFailed(_ replica: Replica, _ reason: HealthMachine.Reason) {

@@ -97,6 +97,7 @@ final class LoopServer {
         let total = loads.reduce(0) { $0 + $1.count }
         if total >= connectionsMax {
             close(socket)
+            services.metrics.connectionRefused()
             return
         }
         if loads.count > 1, let least = loads.indices.min(by: { loads[$0].count < loads[$1].count }),
@@ -124,6 +125,7 @@ final class LoopServer {
         peak = max(peak, connections.count)
         func serveAndForget() async {
             await path.serve(connection)
+            if !connection.isSecured { services.metrics.handshakeFailed() }
             connections[ObjectIdentifier(connection)] = nil
             loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
             if hasFallenFromPeak { trimTimer.set(loop.now + .milliseconds(200)) }

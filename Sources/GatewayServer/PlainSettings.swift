@@ -78,10 +78,9 @@ struct PlainSettings {
         let issuers = try settings.identity.jwt.map { issuer in
             TrustedIssuer(
                 name: Self.name(of: issuer.issuer), issuer: issuer.issuer, audiences: issuer.audiences,
-                keys: try issuer.keys.flatMap { try keys($0) })
+                keys: try issuer.keys.flatMap { try keys($0) }, leeway: issuer.leeway)
         }
-        let leeway = settings.identity.jwt.map(\.leeway).max() ?? .zero
-        return try TokenVerifier(issuers: issuers, leeway: leeway, tokenBytesMax: 8_192)
+        return try TokenVerifier(issuers: issuers, tokenBytesMax: 8_192)
     }
 
     /// The issuer in principals' ids, where a slash ends it: `https://a` and a subject `b/c` are not `https://a/b` and
@@ -121,11 +120,13 @@ struct PlainSettings {
         let pools = try settings.pools.enumerated().map { place, pool in
             let replicas = try pool.replicas.enumerated().map { index, replica in
                 defer { metricsIndex += 1 }
+                let settings = try self.replica(replica, pool)
                 let made = Replica(
-                    try self.replica(replica, pool), index: index, metricsIndex: metricsIndex,
+                    settings, index: index, metricsIndex: metricsIndex,
                     tls: replica.url.isTLS ? try contexts.context(authorityFile: replica.caFile) : nil,
                     breaker: BreakerSettings(
-                        failuresInARow: 5, failuresOf32: 24, shortest: .seconds(1), longest: .seconds(60)))
+                        failuresInARow: 5, failuresOf32: 24, shortest: .seconds(1), longest: .seconds(60),
+                        needsProof: pool.probe.deepInterval > .zero && settings.kind.abilities.contains(.tinyProbe)))
                 if let known = Self.find(replica.name, in: before), known.settings == made.settings {
                     made.publish(known.snapshot)
                 }
@@ -177,8 +178,8 @@ struct PlainSettings {
             health: HealthSettings(
                 interval: pool.probe.interval, jitterPercent: Int(pool.probe.jitter * 100), fall: pool.probe.fall,
                 rise: pool.probe.rise, pressingInterval: .milliseconds(250), ramp: pool.probe.ramp,
-                warmsUp: pool.probe.warmUp),
-            probeTimeout: pool.probe.timeout,
+                warmsUp: pool.probe.warmUp, deepInterval: pool.probe.deepInterval),
+            probeTimeout: pool.probe.timeout, deepTimeout: pool.probe.deepTimeout,
             timeouts: UpstreamTimeouts(
                 connect: timeouts.connect, firstByte: timeouts.firstByte, firstContent: timeouts.firstContent,
                 firstContentPerKiB: timeouts.firstContentPerKiB, streamStall: timeouts.streamStall,

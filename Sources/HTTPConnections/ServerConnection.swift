@@ -49,7 +49,11 @@ public final class ServerConnection {
     private var unsentStart = 0
     /// When the client's socket last took bytes, or could have: what `writeStall` counts from while some are unsent.
     package private(set) var tookBytesAt = Moment.zero
+    /// Once closed: whether its TLS handshake was over; true without TLS.
+    package private(set) var isSecured = true
     private var isBroken = false
+    /// It counts as gone because it took nothing for `writeStall`.
+    package private(set) var hasStalled = false
     /// Asked to end after the current request: an idle connection ends at once.
     package private(set) var isDraining = false
     /// The next request is the last one.
@@ -348,10 +352,16 @@ public final class ServerConnection {
     package func flush() async throws(GatewayError) {
         while !sendUnsent() {
             // What else wakes us, such as bytes of the next request, does not prove that the client reads.
-            if await parking.park(until: tookBytesAt + settings.writeStall) == .deadline { isBroken = true }
+            if await parking.park(until: tookBytesAt + settings.writeStall) == .deadline {
+                giveUpStalled()
+                isBroken = true
+            }
         }
         if isBroken { throw .clientGone }
     }
+
+    /// The client took nothing for `writeStall`: to us it has left, and what is logged says how.
+    package func giveUpStalled() { hasStalled = true }
 
     // MARK: Ending
 
@@ -403,6 +413,7 @@ public final class ServerConnection {
                 }
             }
         }
+        isSecured = !stream.isHandshaking
         stream.close(reset: reset)
         parking.close()
         forgetRequest()

@@ -11,12 +11,15 @@ package struct TrustedIssuer: Sendable {
     package var audiences: [String]
     /// `nil` while they are still being fetched: its tokens are then answered with 503, not 401.
     package var keys: [VerificationKey]?
+    /// How far its clock may differ from ours, for `exp` and `nbf`.
+    package var leeway: Interval
 
-    package init(name: String, issuer: String, audiences: [String], keys: [VerificationKey]?) {
+    package init(name: String, issuer: String, audiences: [String], keys: [VerificationKey]?, leeway: Interval) {
         self.name = name
         self.issuer = issuer
         self.audiences = audiences
         self.keys = keys
+        self.leeway = leeway
     }
 
     /// Issuers, audiences of each, and keys of each.
@@ -61,13 +64,11 @@ package final class TokenVerifier: Sendable {
     }
 
     private let issuers: [Issuer]
-    private let leeway: Interval
     private let tokenBytesMax: Int
 
-    /// - Parameter leeway: how far the issuers' clocks may differ from ours, for `exp` and `nbf`.
     /// - Parameter tokenBytesMax: a longer token is refused unread.
     /// - Throws: `KeyProblem` if an issuer is incomplete, or two share a name or an `iss`.
-    package init(issuers: [TrustedIssuer], leeway: Interval, tokenBytesMax: Int) throws(KeyProblem) {
+    package init(issuers: [TrustedIssuer], tokenBytesMax: Int) throws(KeyProblem) {
         guard issuers.count <= TrustedIssuer.countMax else {
             throw KeyProblem("there are more than \(TrustedIssuer.countMax) issuers")
         }
@@ -78,7 +79,6 @@ package final class TokenVerifier: Sendable {
             }
         }
         self.issuers = issuers.map(Issuer.init)
-        self.leeway = leeway
         self.tokenBytesMax = tokenBytesMax
     }
 
@@ -91,7 +91,7 @@ package final class TokenVerifier: Sendable {
             if issuer.name == name { issuer.keys = keys }
             return issuer
         }
-        return try TokenVerifier(issuers: changed, leeway: leeway, tokenBytesMax: tokenBytesMax)
+        return try TokenVerifier(issuers: changed, tokenBytesMax: tokenBytesMax)
     }
 
     /// Who comes with `token`. The id is the issuer's name, a slash and the subject; it ends when `exp` and the leeway
@@ -116,6 +116,7 @@ package final class TokenVerifier: Sendable {
         try claims.appendSubject(to: &id, in: parts.claims)
         let models = try claims.allowedModels(in: parts.claims)
         guard let expires = claims.expires else { throw .missingClaim }
+        let leeway = issuer.settings.leeway
         if let notBefore = claims.notBefore, now.saturatingAdd(leeway) < notBefore { throw .notYetValid }
         let end = expires.saturatingAdd(leeway)
         guard now < end else { throw .expired }

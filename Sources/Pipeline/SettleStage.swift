@@ -26,7 +26,7 @@ struct SettleStage {
         do throws(GatewayError) {
             try await exchange.connection.flush()
         } catch {
-            if exchange.ending == .ok { exchange.ending = Outcome(error) }
+            if exchange.ending == .ok { exchange.ending = ending(error, exchange) }
         }
     }
 
@@ -46,9 +46,14 @@ struct SettleStage {
         case .success(let served): exchange.ending = answer(exchange, served) ?? .ok
         case .failure(let error):
             answer(exchange, error)
-            exchange.ending = Outcome(error)
+            exchange.ending = ending(error, exchange)
         case nil: break
         }
+    }
+
+    private func ending(_ error: GatewayError, _ exchange: Exchange) -> Outcome {
+        if case .clientGone = error, exchange.connection.hasStalled { return Outcome(.clientStalled) }
+        return Outcome(error)
     }
 
     /// - Returns: what the outcome is, where it is not the reply's success.
@@ -209,7 +214,7 @@ struct SettleStage {
             services.metrics.authenticationFailed(reason)
             problem = reason
         }
-        if case .failure(.clientGone) = outcome { services.metrics.clientGone() }
+        if ending == Outcome(.clientGone) { services.metrics.clientGone() }
         if exchange.sessionDegraded != nil, ending == .ok {
             services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
         }

@@ -9,11 +9,14 @@ package struct GaugeSnapshot: Equatable, Sendable {
         /// What the operator asked for: no new requests.
         package var isDraining: Bool
         package var inFlight: Int
+        /// Models that its breaker keeps off it.
+        package var stoppedModels: Int
 
-        package init(isUp: Bool, isDraining: Bool = false, inFlight: Int) {
+        package init(isUp: Bool, isDraining: Bool = false, inFlight: Int, stoppedModels: Int = 0) {
             self.isUp = isUp
             self.isDraining = isDraining
             self.inFlight = inFlight
+            self.stoppedModels = stoppedModels
         }
     }
 

@@ -78,6 +78,8 @@ package final class ReplicaMetrics: Sendable {
 package final class ConnectionMetrics: Sendable {
     let accepted = Counter()
     let closed = Counter()
+    let refused = Counter()
+    let handshakesFailed = Counter()
     let bytesIn = Counter()
     let bytesOut = Counter()
     let clientsGone = Counter()
@@ -106,33 +108,38 @@ package final class LoopMetrics: Sendable {
         self.connections = connections
     }
 
+    /// A request that spans a reload may belong to a pool, or end at a replica, that the new shape does not have: then
+    /// it counts to no pool and to no replica.
+    private func counters(_ pool: Int) -> PoolMetrics { pools[min(pool, shape.noPool)] }
+
     /// A request ended. `pool` is `nil` when it failed before one was chosen.
     package func requestEnded(_ outcome: Outcome, pool: Int?, duration: Interval) {
-        let pool = pools[pool ?? shape.noPool]
+        let pool = counters(pool ?? shape.noPool)
         pool.requests[Int(outcome.index)].add()
         pool.duration.record(duration)
     }
 
     /// The first content left for the client, `interval` after the request's head was complete.
-    package func firstToken(after interval: Interval, pool: Int) { pools[pool].timeToFirstToken.record(interval) }
+    package func firstToken(after interval: Interval, pool: Int) { counters(pool).timeToFirstToken.record(interval) }
     /// A replica was assigned after waiting for one; zero when there was no wait.
-    package func queueWaited(_ interval: Interval, pool: Int) { pools[pool].queueWait.record(interval) }
+    package func queueWaited(_ interval: Interval, pool: Int) { counters(pool).queueWait.record(interval) }
     /// The part of a request's time that was ours and no replica's.
-    package func overhead(_ interval: Interval, pool: Int) { pools[pool].overhead.record(interval) }
+    package func overhead(_ interval: Interval, pool: Int) { counters(pool).overhead.record(interval) }
     package func tokens(_ usage: Usage, pool: Int) {
-        pools[pool].promptTokens.add(usage.promptTokens)
-        pools[pool].completionTokens.add(usage.completionTokens)
+        counters(pool).promptTokens.add(usage.promptTokens)
+        counters(pool).completionTokens.add(usage.completionTokens)
     }
     /// A request moves to another replica before its first content.
-    package func retried(pool: Int) { pools[pool].retries.add() }
+    package func retried(pool: Int) { counters(pool).retries.add() }
     /// A request left the pool for another model.
-    package func fellBack(_ reason: FallbackReason, pool: Int) { pools[pool].fallbacks[reason.rawValue].add() }
+    package func fellBack(_ reason: FallbackReason, pool: Int) { counters(pool).fallbacks[reason.rawValue].add() }
     /// A stream that broke after its first content was continued, or could not be.
     package func resumed(_ way: ResumeResult, _ outcome: ResumeOutcome, pool: Int) {
-        pools[pool].resumes[way.rawValue * 4 + outcome.rawValue].add()
+        counters(pool).resumes[way.rawValue * 4 + outcome.rawValue].add()
     }
     /// One attempt at a replica ended.
     package func attempted(_ result: AttemptResult, replica: Int) {
+        guard replica < replicas.count else { return }
         replicas[replica].attempts[Int(result.index)].add()
     }
 
@@ -146,6 +153,10 @@ package final class LoopMetrics: Sendable {
     }
 
     package func connectionAccepted() { connections.accepted.add() }
+    /// A connection beyond `listen.connectionsMax` was closed unread.
+    package func connectionRefused() { connections.refused.add() }
+    /// A connection ended before its TLS handshake did.
+    package func handshakeFailed() { connections.handshakesFailed.add() }
     package func connectionClosed() { connections.closed.add() }
     package func received(bytes: Int) { connections.bytesIn.add(bytes) }
     package func sent(bytes: Int) { connections.bytesOut.add(bytes) }

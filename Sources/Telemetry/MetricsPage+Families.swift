@@ -97,6 +97,10 @@ extension MetricsPage {
         sample(loops.sum { $0.clientsGone.value })
         family("weir_connections_accepted_total", .counter, "Client connections accepted.")
         sample(loops.sum { $0.accepted.value })
+        family("weir_connections_refused_total", .counter, "Client connections closed unread: there were too many.")
+        sample(loops.sum { $0.refused.value })
+        family("weir_tls_handshake_failures_total", .counter, "Client connections that ended within their handshake.")
+        sample(loops.sum { $0.handshakesFailed.value })
         family("weir_connections", .gauge, "Client connections open now.")
         // Read one after the other, so that a connection may be seen closed but not accepted.
         sample(max(0, loops.sum { $0.accepted.value } - loops.sum { $0.closed.value }))
@@ -120,6 +124,10 @@ extension MetricsPage {
         family("weir_replica_in_flight", .gauge, "Requests at a replica now.")
         for (entry, replica) in replicas {
             sample(["pool": shape.pools[entry.pool], "replica": entry.name], replica.inFlight)
+        }
+        family("weir_replica_stopped_models", .gauge, "Models that are kept off a replica because they fail there.")
+        for (entry, replica) in replicas {
+            sample(["pool": shape.pools[entry.pool], "replica": entry.name], replica.stoppedModels)
         }
         family("weir_queue_length", .gauge, "Requests waiting for a replica with room.")
         for (pool, length) in zip(shape.pools, gauges.queueLengths) { sample(["pool": pool], length) }

@@ -43,8 +43,9 @@ package struct Outcome: Equatable, Sendable {
             case .totalTimeout: 26
             case .shuttingDown: 27
             case .clientGone: 28
-            case .internalError: 29
-            case .unsupportedHTTP(let feature, _): 30 + feature.index
+            case .clientStalled: 29
+            case .internalError: 30
+            case .unsupportedHTTP(let feature, _): 31 + feature.index
             case .rateLimited(let kind, _): Self.rateLimited + kind.index
             case .upstreamFailed(let failure), .upstreamBroke(let failure): Self.upstream + failure.index
             }
@@ -54,7 +55,7 @@ package struct Outcome: Equatable, Sendable {
     /// The value of the label `outcome` and of the log's member of that name.
     package var label: String { Self.labels[Int(index)] }
 
-    private static let rateLimited = 30 + HTTPFeature.allCases.count
+    private static let rateLimited = 31 + HTTPFeature.allCases.count
     private static let upstream = rateLimited + RateLimitKind.allCases.count
 
     /// One error for every index but the first, in order.
@@ -66,7 +67,7 @@ package struct Outcome: Equatable, Sendable {
             .missingScope(""), .modelNotAllowed(model: ""), .modelNotFound(model: ""), .sessionNotFound, .sessionBusy,
             .sessionsUnavailable, .bodyMemoryExhausted, .noReplica(model: ""), .queueFull(retryAfter: .zero),
             .queueTimeout(retryAfter: .zero), .connectTimeout, .firstByteTimeout, .firstContentTimeout, .totalTimeout,
-            .shuttingDown, .clientGone, .internalError,
+            .shuttingDown, .clientGone, .clientStalled, .internalError,
         ] + HTTPFeature.allCases.map { .unsupportedHTTP($0, reason: "") }
         + RateLimitKind.allCases.map { .rateLimited($0, retryAfter: .zero) }
         + UpstreamFailure.allCases.map { .upstreamFailed($0) }

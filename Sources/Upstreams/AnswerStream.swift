@@ -59,6 +59,8 @@ package struct AnswerStream: ~Copyable {
     /// Asked only for its usage: the answer itself is finished.
     var isCounting = false
     var rewrite: ChatRewrite?
+    /// Nothing is rewritten in an event without ids.
+    var hidesOnlyIDs = false
     var trace = TokenTrace()
     var seam = Seam()
 
@@ -143,6 +145,7 @@ package struct AnswerStream: ~Copyable {
         trace.begin(ids)
         rewrite = nil
         let hidesIDs = ids != .none && !request.showsTokenIDs
+        hidesOnlyIDs = hidesIDs && request.model == nil
         guard request.model != nil || hidesIDs else { return }
         var changes = ChatRewrite()
         changes.model = request.model
@@ -227,11 +230,12 @@ package struct AnswerStream: ~Copyable {
         finished |= chunk.finished
         if chunk.choice.finish != .none { finish = chunk.choice.finish }
         if chunk.hasContent { noteContent(chunk, data, ids: ids) }
+        let changes = hidesOnlyIDs && !chunk.hasTokenIDs ? nil : rewrite
         // What has neither content nor an end before the first content is held: another replica may yet answer instead.
         if !hasContent, chunk.finished == 0 {
             guard held.count + whole.count <= Self.eventBytesMax else { return fail(.oversizedEvent) }
             if chunk.choice.hasRole { hasRole = true }
-            Self.append(chunk, data, whole, rewrite, to: &held)
+            Self.append(chunk, data, whole, changes, to: &held)
             return
         }
         if !held.isEmpty {
@@ -240,7 +244,7 @@ package struct AnswerStream: ~Copyable {
         }
         if chunk.choice.hasRole { hasRole = true }
         if chunk.usage != nil, request.includesUsage { isUsageSent = true }
-        Self.append(chunk, data, whole, rewrite, to: &out)
+        Self.append(chunk, data, whole, changes, to: &out)
     }
 
     private mutating func endedByMarker() {

@@ -135,7 +135,7 @@ extension LoopUpstreams {
     func beginCounting(_ call: UpstreamCall, in route: Route) -> Replica? {
         guard call.relay.answer.owesUsage, !call.asksUsageOnly else { return nil }
         call.relay.answer.wasCounted = true
-        guard case .replica(let replica) = pickNow(Attempt.Exclusions(), in: route) else { return nil }
+        guard case .replica(let replica) = pickNow(Attempt.Exclusions(), for: call, in: route) else { return nil }
         call.asksUsageOnly = true
         call.deadline = min(call.deadline, loop.now + Self.usageTimeout)
         begin(call, at: replica)

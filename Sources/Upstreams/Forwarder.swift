@@ -88,7 +88,8 @@ extension LoopUpstreams {
             journey.onNewConnection = true
             let replica = pool.replicas[index]
             // Its place was given back when the connection turned out stale; without a free one, pick anew.
-            journey.picked = replica.take(now: loop.now) ? Picked.replica(replica) : .noneLeft(coolAt: nil)
+            let isTaken = replica.take(for: call.modelName, now: loop.now)
+            journey.picked = isTaken ? Picked.replica(replica) : .noneLeft(coolAt: nil)
             return nil
         case .wait(let until): return .wait(until: until)
         case .passOn:
@@ -103,7 +104,7 @@ extension LoopUpstreams {
             return try conclude(journey, call)
         case .done, .proceed: return try conclude(journey, call)
         }
-        journey.picked = pick(journey)
+        journey.picked = pick(journey, for: call)
         return nil
     }
 
@@ -227,40 +228,40 @@ extension LoopUpstreams {
     ) throws(GatewayError) -> Attempt.Action {
         let route = journey.route
         let now = loop.now
-        if call.asksUsageOnly { return try judgeCount(outcome, of: replica) }
+        if call.asksUsageOnly { return try judgeCount(outcome, of: replica, call.modelName) }
         if call.relay.hasContent { _ = journey.attempt.handle(.content, now: now) { false } }
         if call.idTrust != .none { journey.idsKind = replica.settings.kind }
         if let way = journey.attempt.way { learn(outcome, way, replica, journey, call, route) }
         switch outcome {
         case .clientGone:
-            replica.endedWithoutVerdict(now: now)
+            replica.endedWithoutVerdict(call.modelName, now: now)
             metrics.attempted(.clientGone, replica: replica.metricsIndex)
             throw .clientGone
         case .whole(let reply):
             journey.kept = .whole(reply)
-            return succeed(replica, journey)
+            return succeed(replica, journey, call)
         case .streamed:
             journey.kept = .streamed
-            return succeed(replica, journey)
+            return succeed(replica, journey, call)
         case .status(let status, let body, let retryAfter):
             let failure = UpstreamFailure(status: status)
             metrics.attempted(failure.map { .failed($0) } ?? .rejected, replica: replica.metricsIndex)
             if failure == .busy, let until = CoolDown.end(retryAfter: retryAfter, now: now) {
                 replica.coolDown(until: until)
-                replica.endedWithoutVerdict(now: now)
+                replica.endedWithoutVerdict(call.modelName, now: now)
             } else if failure == .busy {
-                replica.answeredBusy(now: now)
+                replica.answeredBusy(call.modelName, now: now)
             } else if let failure {
-                replica.answerFailed(failure, now: now)
+                replica.answerFailed(failure, call.modelName, now: now)
             } else {
-                replica.endedWithoutVerdict(now: now)
+                replica.endedWithoutVerdict(call.modelName, now: now)
             }
             journey.kept = .refused(status: status, body: body, retryAfter: retryAfter)
             return journey.attempt.handle(.status(status, retryAfter: retryAfter), now: now) { route.budget.spend(now) }
         case .failed(let failure, let isStale):
             if !isStale {
                 metrics.attempted(.failed(failure), replica: replica.metricsIndex)
-                replica.answerFailed(failure, now: now)
+                replica.answerFailed(failure, call.modelName, now: now)
                 if let reason = failure.healthReason { onTrafficFailure(replica, reason) }
             }
             journey.attempt.sent = sentSoFar(call)
@@ -268,7 +269,7 @@ extension LoopUpstreams {
             return journey.attempt.handle(.failed(event), now: now) { route.budget.spend(now) }
         case .diverged:
             metrics.attempted(.rejected, replica: replica.metricsIndex)
-            replica.endedWithoutVerdict(now: now)
+            replica.endedWithoutVerdict(call.modelName, now: now)
             return journey.attempt.handle(.diverged, now: now) { route.budget.spend(now) }
         }
     }
@@ -302,15 +303,17 @@ extension LoopUpstreams {
     }
 
     /// A request for the usage alone decides nothing: what was sent is complete.
-    private func judgeCount(_ outcome: SendOutcome, of replica: Replica) throws(GatewayError) -> Attempt.Action {
-        replica.endedWithoutVerdict(now: loop.now)
+    private func judgeCount(
+        _ outcome: SendOutcome, of replica: Replica, _ model: String
+    ) throws(GatewayError) -> Attempt.Action {
+        replica.endedWithoutVerdict(model, now: loop.now)
         if case .clientGone = outcome { throw .clientGone }
         return .proceed
     }
 
-    private func succeed(_ replica: Replica, _ journey: Journey) -> Attempt.Action {
+    private func succeed(_ replica: Replica, _ journey: Journey, _ call: UpstreamCall) -> Attempt.Action {
         metrics.attempted(.ok, replica: replica.metricsIndex)
-        replica.answerSucceeded()
+        replica.answerSucceeded(call.modelName, now: loop.now)
         return journey.attempt.handle(.complete, now: loop.now) { false }
     }
 

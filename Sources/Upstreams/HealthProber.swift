@@ -1,9 +1,6 @@
 import Balancing
 import GatewayCore
-import Glibc
-import HTTPConnections
 import Reactor
-import Wire
 
 /// Probes the replicas of one pool, and performs what their ``HealthMachine``s decide.
 ///
@@ -18,34 +15,45 @@ package final class HealthProber {
         case served, shareChanged
     }
 
-    private let pool: Pool
-    private let loop: EventLoop
+    let pool: Pool
+    let loop: EventLoop
     private let onChange: (Pool, Replica, Change) -> Void
+    private let survey: (Replica, Parking) async -> Void
     private var machines: [HealthMachine]
     private var nextProbe: [Moment]
     private var parkings: [Parking]
     /// Why each replica's last probe failed, in words; nil when it did not.
-    private var problems: [String?]
+    var problems: [String?]
+    /// Replicas that a deep probe is on the way to.
+    private var isDeepProbed: [Bool]
     private var random = SystemRandomNumberGenerator()
     private var isStopped = false
     /// Told how each probe ended: why it failed, or nil.
     package var onProbe: (Replica, String?) -> Void = { _, _ in }
 
     /// - Parameter intents: what operators asked for before, by replica name.
+    /// - Parameter survey: has all loops look when streams that run at the replica last had an event
+    ///   (``LoopUpstreams/surveyStreams(at:)``), and waits for them.
     package init(
         _ pool: Pool, on loop: EventLoop, intents: [String: HealthMachine.Intent],
+        survey: @escaping (Replica, Parking) async -> Void,
         onChange: @escaping (Pool, Replica, Change) -> Void
     ) {
         self.pool = pool
         self.loop = loop
         self.onChange = onChange
+        self.survey = survey
         machines = pool.replicas.map { replica in
             var settings = pool.settings.health
-            settings.warmsUp = settings.warmsUp && replica.settings.kind.abilities.contains(.tinyProbe)
+            if !replica.settings.kind.abilities.contains(.tinyProbe) {
+                settings.warmsUp = false
+                settings.deepInterval = .zero
+            }
             return HealthMachine(settings: settings, intent: intents[replica.name] ?? .enabled)
         }
         nextProbe = pool.replicas.map { _ in Moment.never }
         problems = pool.replicas.map { _ in nil }
+        isDeepProbed = pool.replicas.map { _ in false }
         parkings = pool.replicas.map { _ in Parking(on: loop) }
     }
 
@@ -98,14 +106,17 @@ package final class HealthProber {
                 let startedAt = loop.now
                 nextProbe[index] = .never
                 let reason = await probe(replica, path: replica.settings.probePath)
+                // Streams are only asked where it matters: their events leave no trace elsewhere.
+                if reason != nil, machines[index].isUp { await survey(replica, parkings[index]) }
                 if isStopped { break }
-                let around = surroundings(of: replica)
+                let around = surroundings(of: replica, probedAt: startedAt)
                 let action =
                     if let reason { machines[index].probeFailed(reason, around) } else {
                         machines[index].probeSucceeded(around)
                     }
                 perform(action, replica, startedAt: startedAt)
                 onProbe(replica, reason == nil ? nil : problems[index] ?? "its probe failed")
+                if reason == nil { startDeepProbe(of: replica, around) }
                 continue
             }
             if await parkings[index].park(until: min(nextProbe[index], share)) == .deadline, loop.now >= share {
@@ -144,129 +155,58 @@ package final class HealthProber {
         }
     }
 
-    private func surroundings(of replica: Replica) -> HealthMachine.Surroundings {
+    private func surroundings(of replica: Replica, probedAt: Moment) -> HealthMachine.Surroundings {
         HealthMachine.Surroundings(
             now: loop.now, isAnyOtherUp: pool.replicas.contains { $0 !== replica && $0.isServing },
-            random: random.next())
+            random: random.next(), probedAt: probedAt, answeredAt: replica.answeredAt)
     }
 
-    // MARK: Requests
-
-    /// - Returns: why the probe failed; nil when it was answered with 200 in time.
-    private func probe(_ replica: Replica, path: String) async -> HealthMachine.Reason? {
-        var request = ByteWriter()
-        Self.append("GET", path, replica, to: &request)
-        request.append("\r\n")
-        let parking = Parking(on: loop)
-        defer { parking.close() }
-        let deadline = loop.now + pool.settings.probeTimeout
-        switch await exchange(request, replica, method: .get, parking: parking, deadline: deadline) {
-        case .success(let status):
-            problems[replica.index] = status == 200 ? nil : "its probe was answered with \(status)"
-            return status == 200 ? nil : .serverError
-        case .failure(let failure):
-            problems[replica.index] = failure.text ?? failure.reason.text
-            return failure.reason
-        }
-    }
+    // MARK: Generating
 
     /// One token from a replica that comes back, so that no client is the first to wait for it.
     private func warmUp(_ replica: Replica) async {
-        let model = pool.settings.models.first.map { $0.upstreamName ?? $0.name } ?? ""
-        var body = ByteWriter()
-        body.append("{\"model\":")
-        body.append(jsonString: model)
-        body.append(",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"max_tokens\":1,\"stream\":false}")
-        var request = ByteWriter()
-        Self.append("POST", "/v1/chat/completions", replica, to: &request)
-        request.append("content-type: application/json\r\n")
-        request.appendContentLength(body.count)
-        request.appendHeadEnd()
-        request.append(body.bytes)
-        let parking = Parking(on: loop)
-        defer { parking.close() }
-        let deadline = loop.now + pool.settings.timeouts.firstByte
-        let result = await exchange(request, replica, method: .post, parking: parking, deadline: deadline)
+        let startedAt = loop.now
+        let reason = await generate(at: replica, model: pool.settings.models.first?.name ?? "")
         if isStopped { return }
-        let around = surroundings(of: replica)
-        let action: HealthMachine.Action =
-            switch result {
-            // A model that refuses these words is warm all the same.
-            case .success(let status) where status < 500: machines[replica.index].warmUpSucceeded(around)
-            case .success: machines[replica.index].warmUpFailed(.serverError, around)
-            case .failure(let failure): machines[replica.index].warmUpFailed(failure.reason, around)
+        let around = surroundings(of: replica, probedAt: startedAt)
+        let action =
+            if let reason { machines[replica.index].warmUpFailed(reason, around) } else {
+                machines[replica.index].warmUpSucceeded(around)
             }
         perform(action, replica, startedAt: loop.now)
         parkings[replica.index].wake()
     }
 
-    private static func append(
-        _ method: StaticString, _ path: String, _ replica: Replica, to request: inout ByteWriter
-    ) {
-        request.append(method)
-        request.append(" ")
-        request.append(replica.settings.pathPrefix)
-        request.append(path)
-        request.append(" HTTP/1.1\r\n")
-        request.appendField("host", replica.settings.host)
-        request.appendField("user-agent", "weir-probe")
-        request.appendField("connection", "close")
-        if let credential = replica.settings.credential { request.appendField("authorization", credential) }
+    /// Where a model was stopped by its breaker, or where nobody has asked for long: does generating work?
+    private func startDeepProbe(of replica: Replica, _ around: HealthMachine.Surroundings) {
+        let index = replica.index
+        guard machines[index].isServing, !isDeepProbed[index] else { return }
+        let stopped = replica.modelAwaitingProof(loop.now)
+        guard stopped != nil || machines[index].isDeepProbeDue(around, inFlight: replica.inFlight) else { return }
+        isDeepProbed[index] = true
+        loop.spawn { [self] in
+            let model = stopped ?? pool.settings.models.first?.name ?? ""
+            await deepProbe(replica, model: model, wasStopped: stopped != nil)
+            isDeepProbed[index] = false
+        }
     }
 
-    private struct ProbeFailure: Error {
-        var reason: HealthMachine.Reason
-        /// What the kernel or TLS said, where it was them.
-        var text: String?
-    }
-
-    /// Sends a request on a connection of its own and returns the reply's status.
-    private func exchange(
-        _ request: borrowing ByteWriter, _ replica: Replica, method: HTTPMethod, parking: Parking, deadline: Moment
-    ) async -> Result<Int, ProbeFailure> {
-        let connection: ClientConnection
-        do throws(SocketError) {
-            connection = try await ClientConnection.open(
-                to: replica.settings.address, tls: replica.tlsPeer, parking: parking, deadline: deadline)
-        } catch {
-            return .failure(
-                ProbeFailure(reason: error.code == ETIMEDOUT ? .timedOut : .refused, text: error.description))
-        }
-        connection.stream.handler = parking
-        defer { connection.close() }
-        var sent = 0
-        while sent < request.count {
-            let result = request.withUnsafeBytes {
-                connection.stream.write(UnsafeRawBufferPointer(rebasing: $0[sent...]))
-            }
-            switch result {
-            case .wrote(let count): sent += count
-            case .failed: return .failure(ProbeFailure(reason: .refused))
-            case .wouldBlock:
-                if await parking.park(until: deadline) == .deadline { return .failure(ProbeFailure(reason: .timedOut)) }
-            }
-        }
-        while true {
-            do throws(HTTPViolation) {
-                if try connection.parseHead(limits: pool.settings.replyHead, method: method) {
-                    return .success(connection.head.status)
-                }
-            } catch {
-                return .failure(ProbeFailure(reason: .serverError))
-            }
-            switch connection.receive() {
-            case .bytes: continue
-            case .end, .failed: return .failure(ProbeFailure(reason: .refused))
-            case .wouldBlock:
-                if await parking.park(until: deadline) == .deadline { return .failure(ProbeFailure(reason: .timedOut)) }
-            }
-        }
+    private func deepProbe(_ replica: Replica, model: String, wasStopped: Bool) async {
+        let startedAt = loop.now
+        let reason = await generate(at: replica, model: model)
+        if isStopped { return }
+        // Only the model's breaker hears of a probe that was sent for its sake: others may be fine.
+        if wasStopped { return replica.deepProbeEnded(of: model, well: reason == nil, now: loop.now) }
+        let around = surroundings(of: replica, probedAt: startedAt)
+        guard let reason else { return machines[replica.index].deepProbeSucceeded(around) }
+        perform(machines[replica.index].deepProbeFailed(reason, around), replica, startedAt: loop.now)
+        parkings[replica.index].wake()
     }
 }
 
 extension HealthMachine.Reason {
     /// In words, for the log.
-    fileprivate var text: String {
+    var text: String {
         switch self {
         case .slow: "its probe was answered too late"
         case .serverError: "its probe's answer was not valid"

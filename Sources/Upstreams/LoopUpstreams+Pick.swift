@@ -17,9 +17,9 @@ extension LoopUpstreams {
     /// A replica with a place for the call, taken. - Returns: nil when all are full, or others wait already.
     ///
     /// A stream that is to be resumed goes only to a replica that offers a way.
-    func pick(_ journey: Journey) -> Picked? {
+    func pick(_ journey: Journey, for call: UpstreamCall) -> Picked? {
         guard journey.route.pool.queue.length == 0 else { return nil }
-        switch pickBest(journey) {
+        switch pickBest(journey, for: call) {
         case .replica(let replica): return .replica(replica)
         case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
         case .full: return nil
@@ -27,41 +27,43 @@ extension LoopUpstreams {
     }
 
     /// To resume, the replica that offers the best way is the best one; one that has just failed is none of the good.
-    private func pickBest(_ journey: Journey) -> PickedNow {
+    private func pickBest(_ journey: Journey, for call: UpstreamCall) -> PickedNow {
         let (exclusions, route) = (journey.exclusions, journey.route)
-        guard journey.isResume else { return pickNow(exclusions, in: route) }
+        guard journey.isResume else { return pickNow(exclusions, for: call, in: route) }
         for way in Balancing.ResumeWay.allCases {
-            let picked = pickWell(exclusions, in: route) { ways(on: $0, journey).contains(ResumeWays(way)) }
+            let picked = pickWell(exclusions, for: call, in: route) { ways(on: $0, journey).contains(ResumeWays(way)) }
             if case .replica = picked { return picked }
         }
-        return pickNow(exclusions, in: route) { !ways(on: $0, journey).isEmpty }
+        return pickNow(exclusions, for: call, in: route) { !ways(on: $0, journey).isEmpty }
     }
 
     enum PickedNow { case replica(Replica), full, noneLeft(coolAt: Moment?) }
 
     @inline(never)
     func pickNow(
-        _ exclusions: Attempt.Exclusions, in route: Route, isSuitable: (Replica) -> Bool = { _ in true }
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route,
+        isSuitable: (Replica) -> Bool = { _ in true }
     ) -> PickedNow {
-        let picked = pickWell(exclusions, in: route, isSuitable: isSuitable)
+        let picked = pickWell(exclusions, for: call, in: route, isSuitable: isSuitable)
         guard case .noneLeft = picked else { return picked }
-        return pickAtLast(exclusions, in: route, isSuitable: isSuitable)
+        return pickAtLast(exclusions, for: call, in: route, isSuitable: isSuitable)
     }
 
     /// Among the replicas that are as good as one would wish.
     private func pickWell(
-        _ exclusions: Attempt.Exclusions, in route: Route, isSuitable: (Replica) -> Bool
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, isSuitable: (Replica) -> Bool
     ) -> PickedNow {
         let replicas = route.pool.replicas
+        let model = call.modelName
         let now = loop.now
         // Another loop may take the last place between looking and taking: then look again, a few times.
         for _ in 0..<4 {
             let pick = route.picker.pick(inFlight: { replicas[$0].inFlight }) { index in
                 exclusions.allows(index) && isSuitable(replicas[index])
-                    ? replicas[index].availability(now: now) : .unavailable
+                    ? replicas[index].availability(of: model, now: now) : .unavailable
             }
             switch pick {
-            case .replica(let index): if replicas[index].take(now: now) { return .replica(replicas[index]) }
+            case .replica(let index): if replicas[index].take(for: model, now: now) { return .replica(replicas[index]) }
             case .full: return .full
             case .none: return .noneLeft(coolAt: nil)
             }
@@ -71,15 +73,20 @@ extension LoopUpstreams {
 
     /// Nobody is as good as one would wish: the rest of the order of preference, panic included.
     private func pickAtLast(
-        _ exclusions: Attempt.Exclusions, in route: Route, isSuitable: (Replica) -> Bool
+        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, isSuitable: (Replica) -> Bool
     ) -> PickedNow {
         let replicas = route.pool.replicas
+        let model = call.modelName
         let now = loop.now
+        // Its time for replicas that are down is over.
+        let isServingOnly = call.panicEnd <= now
         let choice = route.picker.choose(
             excluding: exclusions, now: now, inFlight: { replicas[$0].inFlight },
-            isSuitable: { isSuitable(replicas[$0]) }, candidate: { replicas[$0].candidate(now: now) })
+            isSuitable: { (!isServingOnly || replicas[$0].isServing) && isSuitable(replicas[$0]) },
+            candidate: { replicas[$0].candidate(for: model, now: now) })
         switch choice {
-        case .replica(let index): return replicas[index].take(now: now) ? .replica(replicas[index]) : .full
+        case .replica(let index):
+            return replicas[index].take(for: model, now: now) ? .replica(replicas[index]) : .full
         case .full: return .full
         case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
         }
@@ -103,7 +110,7 @@ extension LoopUpstreams {
         var nextLook = entered + Self.lookInterval
         while true {
             if looks {
-                switch pickBest(journey) {
+                switch pickBest(journey, for: call) {
                 case .replica(let replica):
                     leaveQueue(ticket, call, in: route.pool, since: entered, with: replica)
                     return .replica(replica)

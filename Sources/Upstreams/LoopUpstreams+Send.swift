@@ -22,11 +22,13 @@ extension LoopUpstreams {
         _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
     ) -> ClientConnection? {
         call.sending = Sending(way: way)
+        if !replica.isServing { call.sending.panicEnd = panicEnd(of: call, at: replica, in: route.pool) }
         if !onNewConnection, let idle = takeIdle(replica, in: route, handler: call.parking) {
             write(call, for: replica)
             return idle
         }
-        call.sending.deadline = min(loop.now + route.pool.settings.timeouts.connect, call.deadline)
+        call.sending.deadline = min(
+            loop.now + route.pool.settings.timeouts.connect, call.deadline, call.sending.panicEnd)
         return try? ClientConnection(
             connectingTo: replica.settings.address, tls: replica.tlsPeer, handler: call.parking)
     }
@@ -73,7 +75,9 @@ extension LoopUpstreams {
             write(call, for: replica)
         } catch {
             connection.close()
-            call.outcome = .failed(error.code == ETIMEDOUT ? .connectTimeout : .connectFailed, isStale: false)
+            let isPatienceOver = loop.now >= call.sending.panicEnd
+            let late: UpstreamFailure = isPatienceOver ? .declaredDead : .connectTimeout
+            call.outcome = .failed(error.code == ETIMEDOUT ? late : .connectFailed, isStale: false)
         }
         return nil
     }
@@ -189,10 +193,14 @@ extension LoopUpstreams {
             }
             if call.client.isClientGone { return clientLeft(call, connection) }
             if call.isReplicaDead { return broken(.declaredDead, call, connection) }
-            if call.sending.isLate {
+            if call.sending.isLate, loop.now >= call.sending.deadline {
                 return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout, call, connection)
             }
-            return call.sending.deadline
+            if loop.now >= call.sending.panicEnd {
+                guard call.replica?.isServing == true else { return broken(.declaredDead, call, connection) }
+                call.sending.panicEnd = .never  // It came back meanwhile.
+            }
+            return min(call.sending.deadline, call.sending.panicEnd)
         }
     }
 
@@ -358,6 +366,7 @@ extension LoopUpstreams {
                 guard call.client.hasUnsent else {
                     return timedOut(relay.hasContent ? .stalled : .firstContentTimeout, call, connection)
                 }
+                call.client.giveUpStalled()
                 return endRelay(.clientGone, call, breaking: connection)
             }
             if loop.now >= hold {

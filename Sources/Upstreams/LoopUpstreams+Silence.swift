@@ -24,4 +24,15 @@ extension LoopUpstreams {
         journey.attempt.sent = sentSoFar(call)
         return pool.replicas.contains { $0 !== call.replica && $0.isServing && bestWay(on: $0, journey) != nil }
     }
+
+    /// How long the reply's first byte is waited for at a replica that is down and gives no sign of life: everybody is
+    /// down, and the client should hear so. One time for all such replicas together.
+    func panicEnd(of call: UpstreamCall, at replica: Replica, in pool: Pool) -> Moment {
+        let health = pool.settings.health
+        let isSilent = Panic.isSilent(
+            replica.snapshot, sinceAnswer: loop.now - replica.answeredAt, window: health.interval * Int64(health.fall))
+        guard isSilent else { return .never }
+        if call.panicEnd == .never { call.panicEnd = loop.now + Panic.patience }
+        return call.panicEnd
+    }
 }

@@ -109,6 +109,13 @@ package final class LoopUpstreams {
         route.idle[replica.index] = []
     }
 
+    /// Notes when a stream that runs at the replica last had an event: a sign that it works, whatever its page says.
+    package func surveyStreams(at replica: Replica) {
+        for call in active where call.replica === replica && call.relay.hasContent {
+            replica.sawAnswer(at: call.relay.lastEventAt)
+        }
+    }
+
     /// A replica's share of its weight changed.
     package func sharesChanged(in pool: Pool) {
         guard let route = route(of: pool) else { return }

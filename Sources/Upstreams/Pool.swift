@@ -50,6 +50,8 @@ package struct PoolSettings: Sendable {
     package var policy: ReplicaPicker.Policy
     package var health: HealthSettings
     package var probeTimeout: Interval
+    /// For the answer to a deep probe or a warm-up.
+    package var deepTimeout: Interval
     package var timeouts: UpstreamTimeouts
     package var attempt: AttemptSettings
     package var retryPercent: Int
@@ -63,7 +65,7 @@ package struct PoolSettings: Sendable {
 
     package init(
         name: String, models: [ServedModel], policy: ReplicaPicker.Policy, health: HealthSettings,
-        probeTimeout: Interval, timeouts: UpstreamTimeouts, attempt: AttemptSettings,
+        probeTimeout: Interval, deepTimeout: Interval, timeouts: UpstreamTimeouts, attempt: AttemptSettings,
         retryPercent: Int, retriesPerSecond: Int, queueLength: Int, queueTimeout: Interval, idleConnectionsMax: Int,
         replyHead: HeadLimits, replyChunks: ChunkedDecoder.Limits
     ) {
@@ -72,6 +74,7 @@ package struct PoolSettings: Sendable {
         self.policy = policy
         self.health = health
         self.probeTimeout = probeTimeout
+        self.deepTimeout = deepTimeout
         self.timeouts = timeouts
         self.attempt = attempt
         self.retryPercent = retryPercent

@@ -57,8 +57,10 @@ package final class Replica: Sendable {
     private let inFlightCount = Atomic<Int>(0)
     /// Serving, by health and intent.
     private let isServingFlag = Atomic<Bool>(false)
-    /// The breaker has seen a failure or a busy answer lately: ask it and tell it. False on a healthy replica's path.
+    /// A breaker has seen a failure or a busy answer lately: ask it and tell it. False on a healthy replica's path.
     private let isBreakerActive = Atomic<Bool>(false)
+    /// Monotonic nanoseconds of the last sign that it really works: a good answer, or an event of a stream.
+    private let answeredAtCount = Atomic<Int64>(0)
     /// Monotonic nanoseconds until which the replica asked to be left alone.
     private let coolUntil = Atomic<Int64>(0)
     /// Monotonic nanoseconds until which no prefill is asked of it: it turned one down.
@@ -66,7 +68,9 @@ package final class Replica: Sendable {
     /// Its answers say that they come from llama.cpp's server.
     private let isLlamaServer = Atomic<Bool>(false)
     private let snapshotLock: Mutex<HealthSnapshot>
-    private let breaker: Mutex<Breaker>
+    /// By public name of the model; those that have seen no failure lately are not kept.
+    private let breakers = Mutex<[String: Breaker]>([:])
+    private let breakerSettings: BreakerSettings
 
     /// - Precondition: a replica with a `tlsHost` has a `tls`: nothing is ever sent to it in the clear.
     package init(
@@ -78,7 +82,7 @@ package final class Replica: Sendable {
         self.metricsIndex = metricsIndex
         self.tls = tls
         snapshotLock = Mutex(HealthSnapshot(intent: .enabled, health: .unknown, share: HealthMachine.fullShare))
-        self.breaker = Mutex(Breaker(settings: breaker))
+        breakerSettings = breaker
     }
 
     /// For a new connection: nil means plain.
@@ -102,9 +106,9 @@ package final class Replica: Sendable {
 
     package var inFlight: Int { inFlightCount.load(ordering: .sequentiallyConsistent) }
 
-    func availability(now: Moment) -> ReplicaPicker.Availability {
+    func availability(of model: String, now: Moment) -> ReplicaPicker.Availability {
         guard isServing, coolUntil.load(ordering: .relaxed) <= now.nanoseconds else { return .unavailable }
-        if isBreakerActive.load(ordering: .relaxed), !breaker.withLock({ $0.mayPass(now) }) { return .unavailable }
+        if isBreakerActive.load(ordering: .relaxed), !mayPass(model, now) { return .unavailable }
         return inFlight < settings.maxInFlight ? .available : .full
     }
 
@@ -113,21 +117,25 @@ package final class Replica: Sendable {
         coolUntil.load(ordering: .relaxed) <= now.nanoseconds && inFlight < settings.maxInFlight
     }
 
-    /// All that a choice among bad ones needs; takes the locks that ``availability(now:)`` avoids.
-    func candidate(now: Moment) -> ReplicaPicker.Candidate {
+    /// All that a choice among bad ones needs; takes the locks that ``availability(of:now:)`` avoids.
+    func candidate(for model: String, now: Moment) -> ReplicaPicker.Candidate {
         ReplicaPicker.Candidate(
             health: snapshot, isFull: inFlight >= settings.maxInFlight,
             coolUntil: Moment(nanoseconds: coolUntil.load(ordering: .relaxed)),
-            mayPassBreaker: breaker.withLock { $0.mayPass(now) })
+            mayPassBreaker: mayPass(model, now))
+    }
+
+    private func mayPass(_ model: String, _ now: Moment) -> Bool {
+        breakers.withLock { $0[model]?.mayPass(now) ?? true }
     }
 
     /// Takes one of its places. - Returns: false when another loop took the last one.
-    func take(now: Moment) -> Bool {
+    func take(for model: String, now: Moment) -> Bool {
         guard inFlightCount.wrappingAdd(1, ordering: .relaxed).oldValue < settings.maxInFlight else {
             inFlightCount.wrappingSubtract(1, ordering: .relaxed)
             return false
         }
-        if isBreakerActive.load(ordering: .relaxed) { breaker.withLock { $0.sent(now) } }
+        if isBreakerActive.load(ordering: .relaxed) { breakers.withLock { $0[model]?.sent(now) } }
         return true
     }
 
@@ -165,31 +173,68 @@ package final class Replica: Sendable {
     /// Leaves it alone until `moment`, as it asked by `Retry-After`.
     func coolDown(until moment: Moment) { coolUntil.store(moment.nanoseconds, ordering: .relaxed) }
 
-    func answerSucceeded() {
+    func answerSucceeded(_ model: String, now: Moment) {
+        sawAnswer(at: now)
         guard isBreakerActive.load(ordering: .relaxed) else { return }
-        breaker.withLock { breaker in
-            breaker.succeeded()
-            isBreakerActive.store(!breaker.isIdle, ordering: .relaxed)
-        }
+        tell(model) { $0.succeeded() }
     }
 
     /// The request told nothing of the replica: see ``Breaker/endedWithoutVerdict(_:)``.
-    func endedWithoutVerdict(now: Moment) {
+    func endedWithoutVerdict(_ model: String, now: Moment) {
         guard isBreakerActive.load(ordering: .relaxed) else { return }
-        breaker.withLock { $0.endedWithoutVerdict(now) }
+        tell(model) { $0.endedWithoutVerdict(now) }
     }
 
     /// The answer was 429 or 503 and named no time: others are asked first for a moment.
-    func answeredBusy(now: Moment) {
-        breaker.withLock { $0.wasBusy(now) }
-        isBreakerActive.store(true, ordering: .relaxed)
+    func answeredBusy(_ model: String, now: Moment) {
+        breakers.withLock { breakers in
+            breakers[model, default: Breaker(settings: breakerSettings)].wasBusy(now)
+            isBreakerActive.store(true, ordering: .relaxed)
+        }
     }
 
-    func answerFailed(_ failure: UpstreamFailure, now: Moment) {
-        guard failure.countsForBreaker else { return endedWithoutVerdict(now: now) }
-        breaker.withLock { breaker in
-            _ = breaker.failed(now)
-            isBreakerActive.store(!breaker.isIdle, ordering: .relaxed)
+    func answerFailed(_ failure: UpstreamFailure, _ model: String, now: Moment) {
+        guard failure.countsForBreaker else { return endedWithoutVerdict(model, now: now) }
+        breakers.withLock { breakers in
+            _ = breakers[model, default: Breaker(settings: breakerSettings)].failed(now)
+            isBreakerActive.store(true, ordering: .relaxed)
+        }
+    }
+
+    private func tell(_ model: String, _ change: (inout Breaker) -> Void) {
+        breakers.withLock { breakers in
+            guard var breaker = breakers[model] else { return }
+            change(&breaker)
+            breakers[model] = breaker.isIdle ? nil : breaker
+            isBreakerActive.store(!breakers.isEmpty, ordering: .relaxed)
+        }
+    }
+
+    /// When a real answer, or an event of one, last came from it.
+    var answeredAt: Moment { Moment(nanoseconds: answeredAtCount.load(ordering: .relaxed)) }
+
+    /// Loops that differ by microseconds may overwrite each other.
+    func sawAnswer(at moment: Moment) {
+        if moment > answeredAt { answeredAtCount.store(moment.nanoseconds, ordering: .relaxed) }
+    }
+
+    // MARK: What deep probes show
+
+    /// Models that the breaker keeps off this replica now.
+    package var stoppedModels: Int {
+        guard isBreakerActive.load(ordering: .relaxed) else { return 0 }
+        return breakers.withLock { $0.values.count { !$0.isPassing } }
+    }
+
+    /// A model that was stopped here for long enough to try whether it works again.
+    func modelAwaitingProof(_ now: Moment) -> String? {
+        guard isBreakerActive.load(ordering: .relaxed) else { return nil }
+        return breakers.withLock { $0.first { $0.value.awaitsProof(now) }?.key }
+    }
+
+    func deepProbeEnded(of model: String, well: Bool, now: Moment) {
+        tell(model) { breaker in
+            if well { breaker.proved() } else { breaker.proofFailed(now) }
         }
     }
 }

@@ -12,6 +12,8 @@ struct Sending {
     var isLate = false
     /// Of the connecting; later of the reply's head, and of its body if it is read whole.
     var deadline = Moment.never
+    /// Until when a replica that is down and silent may give a sign of life; `.never` for all others.
+    var panicEnd = Moment.never
     /// Bytes of the request that the replica has taken, and when it last took some.
     var sent = 0
     var tookBytesAt = Moment.zero

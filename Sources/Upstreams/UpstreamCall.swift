@@ -58,6 +58,8 @@ package final class UpstreamCall {
     private var ownSeed: Int?
     /// The replica was declared dead while it had the request.
     var isReplicaDead = false
+    /// Until when it may wait for replicas that are down and silent; `.never` until it meets the first one.
+    var panicEnd = Moment.never
     /// The replica is about to be restarted: the stream goes on elsewhere, whatever of it was sent.
     var isToMove = false
     /// The send that is under way.
@@ -109,6 +111,7 @@ package final class UpstreamCall {
         asksUsageOnly = false
         ownSeed = nil
         isReplicaDead = false
+        panicEnd = .never
         if !inBandError.isEmpty { inBandError = [] }
         outgoing.release()
         relay.reset()

@@ -76,6 +76,35 @@ import Testing
         #expect(!stopped().isIdle)
     }
 
+    @Test func `where deep probes may be sent, no request tries before one succeeded`() {
+        var breaker = Breaker(
+            settings: .init(
+                failuresInARow: 5, failuresOf32: 16, shortest: .seconds(5), longest: .seconds(60), needsProof: true))
+        for _ in 0..<5 { _ = breaker.failed(.zero) }
+        #expect(!breaker.awaitsProof(.zero + .seconds(4)) && breaker.awaitsProof(.zero + .seconds(5)))
+        #expect(!breaker.mayPass(.zero + .seconds(3_600)))
+        breaker.proofFailed(.zero + .seconds(5))
+        #expect(!breaker.awaitsProof(.zero + .seconds(14)) && breaker.awaitsProof(.zero + .seconds(15)))
+        breaker.proved()
+        let now = Moment.zero + .seconds(16)
+        #expect(breaker.mayPass(now) && !breaker.isPassing && !breaker.awaitsProof(now))
+        breaker.sent(now)
+        #expect(!breaker.mayPass(now))
+        // Nobody knows how the trial ended: the proof still holds.
+        breaker.endedWithoutVerdict(now)
+        #expect(breaker.mayPass(now))
+        breaker.sent(now)
+        #expect(breaker.failed(now) == true, "one token it can say, but no answer")
+        #expect(!breaker.mayPass(now + .seconds(60)) && breaker.awaitsProof(now + .seconds(20)))
+        breaker.proved()
+        breaker.sent(now + .seconds(20))
+        breaker.succeeded()
+        #expect(breaker.isPassing)
+        breaker.proved()
+        breaker.proofFailed(now)
+        #expect(breaker.isPassing)
+    }
+
     @Test func `one trial at a time, and a good one lets everything pass`() {
         var breaker = stopped()
         let now = Moment.zero + .seconds(6)

@@ -114,6 +114,108 @@ import Testing
         #expect(machine.warmUpFailed(.serverError, alone) == .none)
     }
 
+    /// A real answer came half a second after the probe was sent.
+    private let contradicted = Around(
+        now: .zero + .seconds(1), isAnyOtherUp: true, random: 0, probedAt: .zero,
+        answeredAt: .zero + .milliseconds(500))
+
+    @Test func `failed probes that real answers contradict don't count, but not for ever`() {
+        var machine = upMachine()
+        for _ in 0..<9 {
+            #expect(machine.probeFailed(.timedOut, contradicted) == .probe(after: .milliseconds(500)))
+        }
+        #expect(machine.isServing)
+        for _ in 0..<2 { _ = machine.probeFailed(.timedOut, contradicted) }
+        #expect(machine.isServing)
+        let last = machine.probeFailed(.timedOut, contradicted)
+        #expect(last == .announce(isServing: false, thenProbeAfter: .milliseconds(500)))
+    }
+
+    @Test func `a good probe gives the excuses back, and a frozen replica has none`() {
+        var machine = upMachine()
+        for _ in 0..<9 { _ = machine.probeFailed(.timedOut, contradicted) }
+        _ = machine.probeSucceeded(amongOthers)
+        for _ in 0..<9 { _ = machine.probeFailed(.timedOut, contradicted) }
+        #expect(machine.isServing)
+        // From now on nothing comes any more: the last answer is older than each probe.
+        let frozen = Around(
+            now: .zero + .seconds(9), isAnyOtherUp: true, random: 0, probedAt: .zero + .seconds(8),
+            answeredAt: .zero + .seconds(8))
+        for _ in 0..<2 { _ = machine.probeFailed(.timedOut, frozen) }
+        #expect(machine.isServing)
+        _ = machine.probeFailed(.timedOut, frozen)
+        #expect(!machine.isServing)
+    }
+
+    @Test func `a page that says no at once is contradicted by whatever came since the probe before`() {
+        var machine = upMachine()
+        func around(_ probedAt: Int64, answeredAt: Int64) -> Around {
+            Around(
+                now: .zero + .seconds(probedAt), isAnyOtherUp: true, random: 0, probedAt: .zero + .seconds(probedAt),
+                answeredAt: .zero + .seconds(answeredAt))
+        }
+        _ = machine.probeSucceeded(around(10, answeredAt: 0))
+        for second in 12...20 { _ = machine.probeFailed(.serverError, around(Int64(second), answeredAt: 19)) }
+        #expect(machine.isServing)
+        for second in 21...23 { _ = machine.probeFailed(.serverError, around(Int64(second), answeredAt: 19)) }
+        #expect(!machine.isServing)
+    }
+
+    private func deepMachine() -> HealthMachine {
+        var settings = settings
+        settings.deepInterval = .seconds(60)
+        settings.warmsUp = false
+        var machine = HealthMachine(settings: settings, intent: .enabled)
+        _ = machine.probeSucceeded(amongOthers)
+        return machine
+    }
+
+    @Test func `a deep probe is due only where nothing runs and nothing was answered for long`() {
+        var machine = deepMachine()
+        func around(_ seconds: Int64, answeredAt: Int64 = 0) -> Around {
+            Around(
+                now: .zero + .seconds(seconds), isAnyOtherUp: true, random: 0, answeredAt: .zero + .seconds(answeredAt))
+        }
+        #expect(!machine.isDeepProbeDue(around(59), inFlight: 0))
+        #expect(machine.isDeepProbeDue(around(60), inFlight: 0))
+        #expect(!machine.isDeepProbeDue(around(60), inFlight: 1))
+        #expect(!machine.isDeepProbeDue(around(60, answeredAt: 1), inFlight: 0))
+        machine.deepProbeSucceeded(around(60))
+        #expect(!machine.isDeepProbeDue(around(119), inFlight: 0))
+        #expect(machine.isDeepProbeDue(around(120), inFlight: 0))
+        _ = machine.setIntent(.draining)
+        #expect(!machine.isDeepProbeDue(around(1_000), inFlight: 0))
+        #expect(!upMachine().isDeepProbeDue(around(1_000), inFlight: 0), "it is off")
+    }
+
+    @Test(arguments: [true, false])
+    func `what can't generate is out, and its health page alone does not bring it back`(isAnyOtherUp: Bool) {
+        var machine = deepMachine()
+        let around = Around(now: .zero + .seconds(70), isAnyOtherUp: isAnyOtherUp, random: 0)
+        let failed = machine.deepProbeFailed(.serverError, around)
+        #expect(failed == .announce(isServing: false, thenProbeAfter: .milliseconds(500)))
+        for _ in 0..<3 {
+            if isAnyOtherUp { #expect(machine.probeSucceeded(around) == .probe(after: .milliseconds(500))) }
+            #expect(machine.probeSucceeded(around) == .warmUp(thenProbeAfter: .seconds(2)))
+            for _ in 0..<5 { _ = machine.probeSucceeded(around) }
+            #expect(!machine.isServing)
+            _ = machine.warmUpFailed(.serverError, around)
+        }
+        if isAnyOtherUp { _ = machine.probeSucceeded(around) }
+        _ = machine.probeSucceeded(around)
+        #expect(machine.warmUpSucceeded(around) == .announce(isServing: true, thenProbeAfter: nil))
+        #expect(machine.isServing)
+    }
+
+    @Test func `a real answer is as good a proof, and a deep probe that one contradicts decides nothing`() {
+        var machine = deepMachine()
+        #expect(machine.deepProbeFailed(.timedOut, contradicted) == .none)
+        _ = machine.deepProbeFailed(.timedOut, Around(now: .zero + .seconds(70), isAnyOtherUp: false, random: 0))
+        let answered = Around(
+            now: .zero + .seconds(72), isAnyOtherUp: false, random: 0, answeredAt: .zero + .seconds(71))
+        #expect(machine.probeSucceeded(answered) == .announce(isServing: true, thenProbeAfter: .seconds(2)))
+    }
+
     @Test func `the weight of a replica that returned rises in sixteen steps`() {
         var machine = upMachine()
         _ = machine.trafficFailed(.refused)
@@ -234,6 +336,16 @@ import Testing
         let snapshots = [snapshot(.up(failures: 0), .draining), snapshot(.down(successes: 0, .refused))]
         #expect(choose(among: snapshots) == 1)
         #expect(choose(among: snapshots, isEligible: { $0 == 0 }) == nil)
+    }
+
+    @Test func `only a replica that is down without a word, and has answered nobody lately, is silent`() {
+        func isSilent(_ health: HealthMachine.Health, _ sinceAnswer: Int64 = 100) -> Bool {
+            Panic.isSilent(snapshot(health), sinceAnswer: .seconds(sinceAnswer), window: .seconds(6))
+        }
+        #expect(isSilent(.down(successes: 0, .refused)) && isSilent(.down(successes: 1, .timedOut)))
+        #expect(!isSilent(.down(successes: 0, .timedOut), 6))
+        #expect(!isSilent(.down(successes: 0, .serverError)) && !isSilent(.down(successes: 0, .slow)))
+        #expect(!isSilent(.unknown) && !isSilent(.warming) && !isSilent(.up(failures: 2)))
     }
 
     @Test func `equals take turns and excluded ones are passed over`() {

@@ -14,7 +14,7 @@ import Testing
             .modelNotFound(model: "m"), .sessionNotFound, .sessionBusy, .sessionsUnavailable, .bodyMemoryExhausted,
             .noReplica(model: "m"), .queueFull(retryAfter: .seconds(2)), .queueTimeout(retryAfter: .seconds(2)),
             .connectTimeout, .firstByteTimeout, .firstContentTimeout, .totalTimeout, .shuttingDown, .clientGone,
-            .internalError,
+            .clientStalled, .internalError,
         ] + HTTPFeature.allCases.map { .unsupportedHTTP($0, reason: "only HTTP/1.1 is") }
         + TokenProblem.allCases.map { .invalidAPIKey($0) }
         + RateLimitKind.allCases.map { .rateLimited($0, retryAfter: .milliseconds(1500)) }
@@ -54,8 +54,9 @@ import Testing
         case .upstreamBroke: 28
         case .shuttingDown: 29
         case .clientGone: 30
-        case .internalError: 31
-        case .unsupportedHTTP: 32
+        case .clientStalled: 31
+        case .internalError: 32
+        case .unsupportedHTTP: 33
         }
     }
 
@@ -68,7 +69,7 @@ import Testing
     }
 
     @Test func `the list of these tests has every case`() {
-        #expect(Set(Self.all.map(Self.number)) == Set(0..<33))
+        #expect(Set(Self.all.map(Self.number)) == Set(0..<34))
     }
 
     @Test func `the manual has one row for every answer, and none for an answer that there is not`() throws {

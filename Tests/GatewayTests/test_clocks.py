@@ -136,7 +136,7 @@ def test_a_reader_that_takes_nothing_is_given_up_and_its_replica_freed(stage, re
         eventually(lambda: replica.posts == 1 and replica.running == 0, "the replica is freed")
     line = eventually(
         lambda: next((one for one in gateway.access_lines() if one["stream"]), None), "the log has the stream")
-    assert line["outcome"] == "client_gone"
+    assert line["outcome"] == "client_stalled"
 
 
 def test_a_slow_reader_that_reads_is_not_given_up(gateway, replica):

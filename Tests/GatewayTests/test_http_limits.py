@@ -165,6 +165,8 @@ def test_connections_beyond_the_limit_are_closed_and_room_is_used_again(stage):
         for _ in range(3):
             with gateway.connect() as connection:
                 assert connection.is_closed_by_peer()
+        # Asked over the admin socket, which does not count among them.
+        assert gateway.metrics()["weir_connections_refused_total"] == 3
         assert kept[0].request("POST", "/v1/chat/completions", BODY, key=KEY).status == 200
         kept.pop().close()
         eventually(lambda: count() == 7, "the closed one is gone")

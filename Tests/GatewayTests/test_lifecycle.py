@@ -10,7 +10,20 @@ from pathlib import Path
 
 import pytest
 from harness import modes
-from harness.gateway import KEY, Gateway, chat_body, clean_environment, free_port, merged, settings, weir_bin
+from harness.gateway import (
+    KEY,
+    OTHER_KEY,
+    Gateway,
+    chat_body,
+    clean_environment,
+    free_port,
+    merged,
+    settings,
+    sha256,
+    weir_bin,
+)
+from harness.gateway import token as signed
+from harness.modes import answer_text
 from harness.waiting import eventually
 
 CHAT = "/v1/chat/completions"
@@ -204,6 +217,138 @@ def test_a_reload_by_sighup_takes_replicas_in_and_out(stage):
     eventually(lambda: gateway.event("reloaded"), "it says that it has reloaded")
     gateway.wait_for({"two"})
     assert gateway.chat("Hello").field("x-weir-replica") == "two"
+
+
+def test_a_replica_that_leaves_the_configuration_finishes_its_streams(stage):
+    one, two = stage.replicas("one", "two")
+    gateway = stage.gateway([two, one])
+    steps = one.steps(allowed=2)
+    two.mode = one.mode = modes.streamed(steps=steps)
+    connections = []
+    for _ in range(2):
+        connection = gateway.connect()
+        connection.send_request("POST", CHAT, chat_body("Hello", stream=True), key=KEY)
+        connections.append(connection)
+    eventually(lambda: one.running == 1 and two.running == 1, "each has a stream")
+    pool = {**gateway.settings["pools"][0], "replicas": [{"name": "two", "url": two.url, "kind": "vllm"}]}
+    gateway.configure(merged(gateway.settings, {"pools": [pool]}))
+    assert gateway.admin("POST", "/admin/v1/reload").status == 200
+    two.mode = modes.answer
+    # Each loop takes the configuration on when it comes to it.
+    eventually(
+        lambda: {gateway.chat("Hello").field("x-weir-replica") for _ in range(4)} == {"two"}, "only the other serves")
+    steps.allow(100)
+    for connection in connections:
+        reply = connection.read_reply()
+        assert reply.events[-1] == "[DONE]" and reply.streamed_text == answer_text([
+            {"role": "user", "content": "Hello"}])
+        connection.close()
+    assert gateway.chat("Hello").status == 200
+    assert gateway.process.poll() is None
+
+
+def test_a_pool_that_leaves_the_configuration_finishes_its_streams(stage):
+    one, two = stage.replicas("one", "two")
+    gateway = stage.gateway([one])
+    extra = {"name": "extra", "models": ["other"], "replicas": [{"name": "two", "url": two.url, "kind": "vllm"}]}
+    alone = gateway.settings
+    gateway.configure(merged(alone, {"pools": [alone["pools"][0], extra]}))
+    assert gateway.admin("POST", "/admin/v1/reload").status == 200
+    gateway.wait_for({"one", "two"})
+    steps = two.steps(allowed=2)
+    two.mode = modes.streamed(steps=steps)
+    with gateway.connect() as connection:
+        connection.send_request("POST", CHAT, chat_body("Hello", stream=True, model="other"), key=KEY)
+        assert connection.read_head()[0] == 200
+        gateway.configure(alone)
+        assert gateway.admin("POST", "/admin/v1/reload").status == 200
+        eventually(lambda: gateway.chat("Hello", model="other").status == 404, "the model is gone")
+        steps.allow(100)
+        assert list(connection.events())[-1] == "[DONE]"
+    assert gateway.chat("Hello", model="other").status == 404
+    assert gateway.chat("Hello").status == 200
+
+
+def test_keys_that_leave_the_configuration_end_at_once_and_new_ones_begin(stage):
+    gateway = stage.gateway([stage.replica()])
+    new = "sk-weir-" + "C" * 42 + "A"
+    with gateway.connect() as connection:
+        # Its verified key is in a cache by now.
+        assert connection.request("POST", CHAT, chat_body("Hello"), key=OTHER_KEY).status == 200
+        assert gateway.chat("Hello", key=new).status == 401
+        gateway.configure(merged(gateway.settings, {"identity": {"apiKeys": [
+            {"id": "team-a", "sha256": sha256(KEY)}, {"id": "team-c", "sha256": sha256(new)}]}}))
+        assert gateway.admin("POST", "/admin/v1/reload").status == 200
+        assert connection.request("POST", CHAT, chat_body("Hello"), key=OTHER_KEY).status == 401
+    assert gateway.chat("Hello").status == 200
+    assert gateway.chat("Hello", key=new).status == 200
+
+
+def test_an_issuer_that_leaves_the_configuration_is_believed_no_longer(stage):
+    gateway = stage.gateway([stage.replica()])
+    token = signed("ada")
+    assert gateway.chat("Hello", key=token).status == 200
+    gateway.configure(merged(gateway.settings, {"identity": {"jwt": []}}))
+    assert gateway.admin("POST", "/admin/v1/reload").status == 200
+    assert gateway.chat("Hello", key=token).status == 401
+
+
+def test_a_smaller_limit_holds_from_the_reload_on_for_a_key_that_has_spent_more(stage):
+    gateway = stage.gateway([stage.replica()])
+    for _ in range(5):
+        assert gateway.chat("Hello").status == 200
+    gateway.configure(merged(gateway.settings, {"rateLimit": {"requests": 3}}))
+    assert gateway.admin("POST", "/admin/v1/reload").status == 200
+    statuses = [gateway.chat("Hello").status for _ in range(6)]
+    assert 429 in statuses and statuses.count(200) <= 3
+    gateway.configure(merged(gateway.settings, {"rateLimit": {"requests": 1000}}))
+    assert gateway.admin("POST", "/admin/v1/reload").status == 200
+    assert gateway.chat("Hello").status == 200
+
+
+def test_weights_change_with_a_reload(stage):
+    replicas = stage.replicas("one", "two")
+    gateway = stage.gateway(replicas, listen={"loops": 1})
+    pool = {**gateway.settings["pools"][0], "replicas": [
+        {"name": replica.name, "url": replica.url, "kind": "vllm", "weight": weight}
+        for replica, weight in zip(replicas, (4, 1))]}
+    gateway.configure(merged(gateway.settings, {"pools": [pool]}))
+    assert gateway.admin("POST", "/admin/v1/reload").status == 200
+    gateway.wait_for({"one", "two"})
+    def served():
+        names = [gateway.chat("Hello").field("x-weir-replica") for _ in range(10)]
+        return names.count("one"), names.count("two")
+
+    eventually(lambda: served() == (8, 2), "four to one")
+
+
+def test_an_interrupt_does_not_wait_for_the_grace_period(stage):
+    gateway = stage.gateway([stage.replica()], timeouts={"shutdownGrace": "5m"})
+    gateway.signal(signal.SIGINT)
+    assert gateway.end() == 0
+
+
+def test_a_second_signal_ends_the_grace_period_too(stage):
+    gateway = stage.gateway([stage.replica()], timeouts={"shutdownGrace": "5m"})
+    gateway.signal(signal.SIGTERM)
+    eventually(lambda: gateway.event("draining"), "it says that it drains")
+    assert gateway.request("GET", "/readyz", key=None).status == 503
+    gateway.signal(signal.SIGTERM)
+    assert gateway.end() in (0, 1), "1 if the last reply was still on its way"
+
+
+def test_connections_in_the_queue_at_the_end_are_served(stage):
+    gateway = stage.gateway([stage.replica()], listen={"loops": 1}, timeouts={"shutdownGrace": "200ms"})
+    os.kill(gateway.process.pid, signal.SIGSTOP)
+    connections = [gateway.connect(60) for _ in range(200)]
+    for connection in connections:
+        connection.send_request("GET", "/v1/models", key=KEY)
+    gateway.signal(signal.SIGTERM)
+    os.kill(gateway.process.pid, signal.SIGCONT)
+    for connection in connections:
+        assert connection.read_reply().status == 200
+        connection.close()
+    assert gateway.end() == 0
 
 
 def test_a_bad_file_changes_nothing_and_says_why(stage):

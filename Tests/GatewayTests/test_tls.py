@@ -88,6 +88,21 @@ def test_plain_http_on_the_tls_port_is_no_request(gateway, replica):
     assert replica.posts == 0
 
 
+def test_handshakes_that_fail_are_counted_and_others_are_not(gateway, authority, context):
+    def count():
+        return gateway.metrics()["weir_tls_handshake_failures_total"]
+
+    before = count()
+    for _ in range(2):
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            tls.connect(gateway, tls.client_context(authority, (V1_1, V1_1)))
+    eventually(lambda: count() == before + 2, "both are counted")
+    with tls.connect(gateway, context) as connection:
+        assert connection.request("GET", "/v1/models", key=KEY).status == 200
+    eventually(lambda: gateway.metrics()["weir_connections"] == 0, "the good one is closed")
+    assert count() == before + 2
+
+
 @pytest.mark.parametrize("beginning", [b"", b"\x16\x03\x01\x02\x00\x01\x00"], ids=["nothing", "half a hello"])
 def test_a_handshake_that_stalls_is_over_after_the_head_s_time(gateway, beginning):
     with gateway.connect() as connection:

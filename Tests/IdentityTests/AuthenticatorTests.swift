@@ -82,8 +82,9 @@ import Testing
             keys: directory,
             verifier: try TokenVerifier(
                 issuers: [
-                    TrustedIssuer(name: "corp", issuer: "https://login.example", audiences: ["weir"], keys: nil)
-                ], leeway: .zero, tokenBytesMax: 4_096),
+                    TrustedIssuer(
+                        name: "corp", issuer: "https://login.example", audiences: ["weir"], keys: nil, leeway: .zero)
+                ], tokenBytesMax: 4_096),
             unknownKey: { name in reported.withLock { $0.append(name) } })
         let value = Array("Bearer \(Forge().token(TokenVerifierTests.good))".utf8)
         #expect(throws: GatewayError.keysUnavailable) { try authenticator.authenticate(value, now: Self.now) }

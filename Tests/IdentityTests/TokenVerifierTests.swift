@@ -19,11 +19,16 @@ import Wire
         let own = try keys ?? [VerificationKey(id: "one", algorithm: .hs256, secret: Forge.secret)]
         return try TokenVerifier(
             issuers: [
-                TrustedIssuer(name: "partner", issuer: "https://partner.example", audiences: ["weir"], keys: []),
                 TrustedIssuer(
-                    name: "corp", issuer: "https://login.example", audiences: ["weir", "weir-test"], keys: own),
+                    name: "partner", issuer: "https://partner.example", audiences: ["weir"], keys: [], leeway: leeway),
+                TrustedIssuer(
+                    name: "late", issuer: "https://late.example", audiences: ["weir"], keys: own,
+                    leeway: .seconds(300)),
+                TrustedIssuer(
+                    name: "corp", issuer: "https://login.example", audiences: ["weir", "weir-test"], keys: own,
+                    leeway: leeway),
             ],
-            leeway: leeway, tokenBytesMax: 4_096)
+            tokenBytesMax: 4_096)
     }
 
     private func refusal(_ token: String, now: WallTime = Self.now) -> TokenProblem? {
@@ -79,6 +84,14 @@ import Wire
         let claims = Self.good.replacing("\"\(name)\"", with: "\"x\"")
         #expect(claims != Self.good)
         #expect(refusal(claims: claims) == .missingClaim)
+    }
+
+    @Test func `each issuer has a leeway of its own`() throws {
+        let claims = #""sub":"a","aud":"weir","exp":1700000000}"#
+        let late = WallTime(secondsSinceEpoch: 1_700_000_200)
+        let principal = try verifier.verify(Forge().token(#"{"iss":"https://late.example","# + claims), now: late)
+        #expect(principal.expires == WallTime(secondsSinceEpoch: 1_700_000_300))
+        #expect(refusal(claims: #"{"iss":"https://login.example","# + claims, now: late) == .expired)
     }
 
     @Test func `exp and nbf are compared with the leeway added, to the nanosecond`() {
@@ -285,9 +298,9 @@ import Wire
 
     @Test func `issuers that are incomplete or ambiguous can't be configured`() throws {
         func make(_ issuers: [TrustedIssuer]) throws {
-            _ = try TokenVerifier(issuers: issuers, leeway: .zero, tokenBytesMax: 4_096)
+            _ = try TokenVerifier(issuers: issuers, tokenBytesMax: 4_096)
         }
-        let good = TrustedIssuer(name: "a", issuer: "https://a", audiences: ["weir"], keys: nil)
+        let good = TrustedIssuer(name: "a", issuer: "https://a", audiences: ["weir"], keys: nil, leeway: .zero)
         #expect(throws: Never.self) { try make([good]) }
         for change in 0..<6 {
             var bad = good
@@ -302,10 +315,14 @@ import Wire
             #expect(throws: KeyProblem.self, "change \(change)") { try make([bad]) }
         }
         #expect(throws: KeyProblem.self) {
-            try make([good, TrustedIssuer(name: "a", issuer: "https://b", audiences: ["weir"], keys: nil)])
+            var other = good
+            other.issuer = "https://b"
+            try make([good, other])
         }
         #expect(throws: KeyProblem.self) {
-            try make([good, TrustedIssuer(name: "b", issuer: "https://a", audiences: ["weir"], keys: nil)])
+            var other = good
+            other.name = "b"
+            try make([good, other])
         }
     }
 }

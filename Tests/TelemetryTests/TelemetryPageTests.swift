@@ -30,6 +30,11 @@ import Testing
             build: BuildInfo(version: "1", swift: "6"), started: WallTime(secondsSinceEpoch: 1))
         let writer = try LogWriter(access: .off, loops: 1, bytesMaxPerLoop: 1, events: .off)
         telemetry.addSource { writer.append(to: &$0) }
+        let board = RestartBoard()
+        board.hookRan("replica_down", "ok")
+        board.restarted("r", in: "p", ok: false)
+        board.set(.coolingDown(until: .zero), of: "r")
+        telemetry.addSource { board.append(to: &$0, replicas: [(pool: "p", name: "r")]) }
         var gauges = GaugeSnapshot()
         gauges.replicas = [.init(isUp: true, inFlight: 1)]
         gauges.queueLengths = [0]

@@ -65,6 +65,8 @@ import Testing
             ("weir_token_cache_lookups_total{result=\"hit\"}", { $0.tokenCache(hit: true) }),
             ("weir_token_cache_lookups_total{result=\"miss\"}", { $0.tokenCache(hit: false) }),
             ("weir_client_disconnects_total", { $0.clientGone() }),
+            ("weir_connections_refused_total", { $0.connectionRefused() }),
+            ("weir_tls_handshake_failures_total", { $0.handshakeFailed() }),
             ("weir_received_bytes_total", { $0.received(bytes: 1) }),
             ("weir_sent_bytes_total", { $0.sent(bytes: 1) }),
         ]
@@ -106,7 +108,9 @@ import Testing
 
     @Test func `the gauges of a snapshot are shown, and what is not configured is left out`() {
         var gauges = GaugeSnapshot()
-        gauges.replicas = [.init(isUp: true, inFlight: 4), .init(isUp: false, isDraining: true, inFlight: 0)]
+        gauges.replicas = [
+            .init(isUp: true, inFlight: 4, stoppedModels: 2), .init(isUp: false, isDraining: true, inFlight: 0),
+        ]
         gauges.queueLengths = [7]
         gauges.redisIsUp = false
         let page = PageReader(telemetry(shape).page(gauges: gauges))
@@ -115,6 +119,8 @@ import Testing
         #expect(page["weir_replica_up{pool=\"embed\",replica=\"a\"}"] == nil)
         #expect(page["weir_replica_draining{pool=\"chat\",replica=\"b\"}"] == 1)
         #expect(page["weir_replica_in_flight{pool=\"chat\",replica=\"a\"}"] == 4)
+        #expect(page["weir_replica_stopped_models{pool=\"chat\",replica=\"a\"}"] == 2)
+        #expect(page["weir_replica_stopped_models{pool=\"chat\",replica=\"b\"}"] == 0)
         #expect(page["weir_queue_length{pool=\"chat\"}"] == 7)
         #expect(page["weir_redis_up"] == 0)
         #expect(!page.families.contains("weir_limiter_keys"))

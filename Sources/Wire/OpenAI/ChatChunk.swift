@@ -88,6 +88,11 @@ package struct ChatChunk: Sendable {
 
     init() {}
 
+    /// Whether it holds ids that ``ChatRewrite/hidesTokenIDs`` takes out.
+    package var hasTokenIDs: Bool {
+        !choice.tokenIDs.isEmpty || !choice.promptTokenIDs.isEmpty || !promptTokenIDs.isEmpty
+    }
+
     /// The chunk that carries the usage and nothing else.
     package var isUsageOnly: Bool { choiceCount == 0 && usage != nil && !isError }
 

@@ -17,8 +17,10 @@ func tokenMeasurements() -> [Measurement] {
         let issuer = try? TokenIssuer(secret: secret, keyID: "k1", issuer: "bench", audience: "bench"),
         let token = try? issuer.issue(.init(subject: "key-000", timeToLive: .seconds(600)), now: now),
         let verifier = try? TokenVerifier(
-            issuers: [TrustedIssuer(name: "bench", issuer: "bench", audiences: ["bench"], keys: [key])],
-            leeway: .seconds(30), tokenBytesMax: 8_192)
+            issuers: [
+                TrustedIssuer(
+                    name: "bench", issuer: "bench", audiences: ["bench"], keys: [key], leeway: .seconds(30))
+            ], tokenBytesMax: 8_192)
     else { return [] }
     let bytes = Array(token.utf8)
     return [

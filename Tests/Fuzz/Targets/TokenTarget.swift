@@ -17,8 +17,9 @@ func checkToken(_ bytes: [UInt8]) throws(BrokenProperty) {
             issuers: [
                 TrustedIssuer(
                     name: "fuzz", issuer: "https://issuer", audiences: ["weir", "other"],
-                    keys: [VerificationKey(id: "k1", algorithm: .hs256, secret: secret)])
-            ], leeway: .seconds(leeway), tokenBytesMax: 8_192)
+                    keys: [VerificationKey(id: "k1", algorithm: .hs256, secret: secret)],
+                    leeway: .seconds(leeway))
+            ], tokenBytesMax: 8_192)
     } catch {
         throw BrokenProperty(description: "the verifier is refused: \(error)")
     }

@@ -100,6 +100,8 @@ class Replica:
         self.name = name
         self.mode = mode or modes.answer
         self.is_healthy = True
+        self._moves = asyncio.Event()
+        self._moves.set()
         self.keeps_records = True
         self._planned = []
         self.requests = []
@@ -143,6 +145,16 @@ class Replica:
         self._home.call(end())
 
     stop = kill
+
+    def freeze(self):
+        """Stops like a process under SIGSTOP: takes connections and requests, answers nothing, its page included."""
+        self._home.loop.call_soon_threadsafe(self._moves.clear)
+
+    def thaw(self):
+        self._home.loop.call_soon_threadsafe(self._moves.set)
+
+    async def moving(self):
+        await self._moves.wait()
 
     def drain_on(self, number):
         """Makes the signal end the listener at once, and set `drained` when the last answer is out."""
@@ -250,6 +262,9 @@ class Connection(asyncio.Protocol):
     async def serve(self, head, body):
         """Answers one request. Returns whether the connection goes on."""
         replica = self.replica
+        await replica.moving()
+        if self.gone.is_set():
+            return False
         if not head.startswith(b"POST "):
             replica.probes += 1
             if replica.is_healthy:

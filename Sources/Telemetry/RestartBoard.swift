@@ -1,13 +1,12 @@
 import GatewayCore
 import Synchronization
-import Telemetry
 
 /// What hooks and restarts have come to, for the metrics page and the admin API.
 ///
 /// - Isolation: any thread.
-final class RestartBoard: Sendable {
+package final class RestartBoard: Sendable {
     /// What is being done about a replica that is down.
-    enum State: Equatable, Sendable {
+    package enum State: Equatable, Sendable {
         case none
         /// It is restarted at that moment.
         case waiting(until: Moment)
@@ -17,7 +16,7 @@ final class RestartBoard: Sendable {
         /// It was restarted too often, and is left alone until then.
         case coolingDown(until: Moment)
 
-        var word: String {
+        package var word: String {
             switch self {
             case .none: "none"
             case .waiting: "waiting"
@@ -28,7 +27,7 @@ final class RestartBoard: Sendable {
         }
 
         /// Seconds that a wait or a pause lasts yet.
-        func secondsLeft(_ now: Moment) -> Int? {
+        package func secondsLeft(_ now: Moment) -> Int? {
             switch self {
             case .waiting(let until), .coolingDown(let until): max(0, Int((until - now).secondsRoundedUp))
             case .none, .restarting, .settling: nil
@@ -46,30 +45,32 @@ final class RestartBoard: Sendable {
 
     private let contents = Mutex(Contents())
 
-    func state(of replica: String) -> State { contents.withLock { $0.states[replica] ?? .none } }
+    package init() {}
 
-    func set(_ state: State, of replica: String) {
+    package func state(of replica: String) -> State { contents.withLock { $0.states[replica] ?? .none } }
+
+    package func set(_ state: State, of replica: String) {
         contents.withLock { $0.states[replica] = state == .none ? nil : state }
     }
 
     /// Forgets replicas that are no longer configured.
-    func keep(only replicas: Set<String>) {
+    package func keep(only replicas: Set<String>) {
         contents.withLock { contents in
             contents.states = contents.states.filter { replicas.contains($0.key) }
             contents.restarts = contents.restarts.filter { replicas.contains($0.key[1]) }
         }
     }
 
-    func hookRan(_ hook: String, _ result: String) {
+    package func hookRan(_ hook: String, _ result: String) {
         contents.withLock { $0.hookRuns[[hook, result], default: 0] += 1 }
     }
 
-    func restarted(_ replica: String, in pool: String, ok: Bool) {
+    package func restarted(_ replica: String, in pool: String, ok: Bool) {
         contents.withLock { $0.restarts[[pool, replica, ok ? "ok" : "failed"], default: 0] += 1 }
     }
 
     /// - Parameter replicas: pool and name of each.
-    func append(to page: inout MetricsPage, replicas: [(pool: String, name: String)]) {
+    package func append(to page: inout MetricsPage, replicas: [(pool: String, name: String)]) {
         let contents = contents.withLock { $0 }
         page.family("weir_hook_runs_total", .counter, "Hooks that were run or called, by how that ended.")
         for (key, count) in contents.hookRuns.sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {

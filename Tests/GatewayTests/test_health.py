@@ -1,0 +1,324 @@
+"""What a health page says and what real traffic shows: neither decides alone."""
+
+import asyncio
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from harness import modes
+from harness.gateway import KEY, chat_body, replica_settings
+from harness.modes import answer_text
+from harness.waiting import eventually
+
+CHAT = "/v1/chat/completions"
+HELLO = [{"role": "user", "content": "Hello"}]
+QUICK = {"interval": "200ms", "timeout": "200ms", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
+ONE_TOKEN = [{"role": "user", "content": "Hi"}]
+
+
+def deep_probes(replica):
+    return [request for request in replica.requests if request.json.get("max_tokens") == 1]
+
+
+def asked(replica):
+    """Requests of clients."""
+    return replica.posts - len(deep_probes(replica))
+
+
+def well_but(mode):
+    """Probes of one token get an answer; every real request gets `mode`."""
+
+    async def chosen(exchange):
+        await (modes.answer if exchange.body.get("max_tokens") == 1 else mode)(exchange)
+
+    return chosen
+
+
+@pytest.mark.parametrize("kind", ["vllm", "generic"])
+def test_a_replica_whose_page_is_fine_and_whose_answers_are_not_is_left_alone(stage, kind):
+    """Its page answers 200 all the time; only a deep probe, or a request on trial, brings it back."""
+    good, bad = stage.replicas("good", "bad")
+    gateway = stage.gateway(
+        [replica_settings(r, kind=kind) for r in (good, bad)], pool={"probe": {**QUICK, "deepInterval": "1h"}})
+    gateway.wait_for({"good", "bad"})
+    bad.mode = modes.broken
+    for number in range(60):
+        assert gateway.chat(f"Question {number}").status == 200
+    probed = bad.probes
+    # Five failures stop it. What comes after that are single trials: of a client's request, or of one token.
+    assert asked(bad) <= 5 + (3 if kind == "generic" else 0), "its page let it in again"
+    eventually(lambda: bad.probes > probed + 15, "its page answers on and on")
+    assert gateway.replicas()["bad"]["health"] == "up" and gateway.replicas()["bad"]["stopped_models"] == 1
+    assert gateway.metrics()['weir_replica_stopped_models{pool="main",replica="bad"}'] == 1
+    if kind == "vllm":
+        eventually(lambda: deep_probes(bad), "a deep probe tries")
+        assert asked(bad) == 5
+    else:
+        assert not deep_probes(bad)
+    bad.mode = modes.answer
+
+    def is_back():
+        gateway.chat("Hello")
+        return bad.requests[-1].is_answered and bad.requests[-1].messages == HELLO and bad.posts
+
+    eventually(is_back, "it serves again", seconds=20)
+    before = bad.posts
+    for number in range(10):
+        assert gateway.chat(f"Question {number}").field("x-weir-attempts") == "1"
+    assert bad.posts - before >= 3, "it has its share again"
+
+
+def test_who_can_say_one_token_but_no_answer_gets_one_request_at_a_time(stage):
+    good, bad = stage.replicas("good", "bad")
+    gateway = stage.gateway([good, bad], pool={"probe": {**QUICK, "deepInterval": "1h"}})
+    gateway.wait_for({"good", "bad"})
+    bad.mode = well_but(modes.broken)
+    for number in range(40):
+        assert gateway.chat(f"Question {number}").status == 200
+    assert asked(bad) == 5
+    eventually(lambda: deep_probes(bad), "a deep probe tries")
+    for number in range(40):
+        assert gateway.chat(f"Question {number}").status == 200
+    assert asked(bad) in (5, 6)
+
+
+def test_the_breaker_keeps_one_model_off_a_replica_and_not_the_others(stage):
+    one, two = stage.replicas("one", "two")
+    gateway = stage.gateway([one, two], pool={"models": ["tiny", "other"], "probe": {**QUICK, "deepInterval": "0s"}})
+    gateway.wait_for({"one", "two"})
+
+    async def half(exchange):
+        await (modes.broken if exchange.body["model"] == "tiny" else modes.answer)(exchange)
+
+    one.mode = half
+    body = json.dumps({"model": "other", "messages": HELLO}).encode()
+    for _ in range(20):
+        assert gateway.chat("Hello").status == 200
+    others = [gateway.request("POST", CHAT, body, key=KEY) for _ in range(10)]
+    assert {reply.field("x-weir-attempts") for reply in others} == {"1"}
+    assert {reply.field("x-weir-replica") for reply in others} == {"one", "two"}
+    assert sum(request.json["model"] == "tiny" for request in one.requests) <= 8
+
+
+def test_busy_is_no_failure_however_often(stage):
+    one, two = stage.replicas("one", "two")
+    gateway = stage.gateway([one, two])
+    gateway.wait_for({"one", "two"})
+
+    async def busy(exchange):
+        await modes.status((429, 503)[one.posts % 2])(exchange)
+
+    one.mode = busy
+    eventually(lambda: gateway.chat("Hello").status == 200 and one.posts >= 7, "seven busy answers")
+    one.mode = modes.answer
+    answered = one.posts
+    eventually(lambda: gateway.chat("Hello").status == 200 and one.posts > answered, "it is asked again")
+    before = one.posts
+    for number in range(10):
+        assert gateway.chat(f"Question {number}").field("x-weir-attempts") == "1"
+    assert one.posts - before >= 3 and not deep_probes(one)
+    assert gateway.replicas()["one"]["health"] == "up"
+
+
+def test_a_replica_that_answers_is_not_thrown_out_for_its_page(stage):
+    """Four failed probes are enough for one that answers nobody; one that works is held for longer."""
+    working, idle = stage.replicas("working", "idle")
+    gateway = stage.gateway(
+        [working, replica_settings(idle, backup=True)],
+        pool={"probe": {**QUICK, "interval": "800ms", "timeout": "800ms", "fall": 4}})
+    gateway.wait_for({"working", "idle"})
+    steps = working.steps()
+    working.mode = modes.streamed(steps=steps)
+    with gateway.connect() as connection:
+        connection.send_request("POST", CHAT, chat_body("Hello", stream=True), key=KEY)
+        steps.allow(1)
+        connection.read_head()
+        events = connection.events()
+        next(events)
+        probed = working.probes
+        working.is_healthy = idle.is_healthy = False
+        is_over = threading.Event()
+
+        def work():
+            while not is_over.wait(0.02):
+                gateway.chat("Hello")
+
+        working.mode = modes.answer
+        worker = threading.Thread(target=work)
+        worker.start()
+        try:
+            eventually(lambda: not gateway.replicas()["idle"]["serving"], "the idle one is out")
+            assert gateway.replicas()["working"]["serving"]
+            eventually(lambda: not gateway.replicas()["working"]["serving"], "its page is believed in the end")
+            assert working.probes - probed >= 16
+        finally:
+            is_over.set()
+            worker.join(20)
+        steps.allow(50)
+        assert list(events)[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("page", ["says no", "silent"])
+def test_the_events_of_a_running_stream_speak_for_a_replica_too(stage, page):
+    working, idle = stage.replicas("working", "idle")
+    gateway = stage.gateway([working, replica_settings(idle, backup=True)], pool={"probe": {**QUICK, "fall": 4}})
+    gateway.wait_for({"working", "idle"})
+
+    async def long(exchange):
+        exchange.stream_head()
+        while not exchange.connection.gone.is_set():
+            exchange.event(exchange.chunk_document({"content": "x"}))
+            await asyncio.sleep(0.01)
+
+    working.mode = long
+    with gateway.connect() as connection:
+        connection.send_request("POST", CHAT, chat_body("Hello", stream=True), key=KEY)
+        connection.read_head()
+        next(connection.events())
+        for replica in (working, idle):
+            if page == "silent":
+                replica.freeze()  # What runs goes on; nothing new is answered.
+            else:
+                replica.is_healthy = False
+        eventually(lambda: not gateway.replicas()["idle"]["serving"], "the idle one is out")
+        assert gateway.replicas()["working"]["serving"]
+        eventually(lambda: not gateway.replicas()["working"]["serving"], "its page is believed in the end")
+    working.thaw()
+    idle.thaw()
+
+
+def test_an_idle_replica_that_can_t_generate_is_found_out_before_a_client_asks(stage):
+    one, two = stage.replicas("one", "two")
+    gateway = stage.gateway([one, two], pool={"probe": {**QUICK, "deepInterval": "300ms", "deepTimeout": "500ms"}})
+    gateway.wait_for({"one", "two"})
+    one.mode = modes.half_open
+    eventually(lambda: not gateway.replicas()["one"]["serving"], "one is out")
+    probed = one.probes
+    eventually(lambda: one.probes >= probed + 5, "its page is fine")
+    assert not gateway.replicas()["one"]["serving"]
+    assert gateway.event("replica_down")["replica"] == "one"
+    one.mode = modes.answer
+    gateway.wait_for({"one", "two"})
+    for request in one.requests + two.requests:
+        assert request.json == {"model": "tiny", "messages": ONE_TOKEN, "max_tokens": 1, "stream": False}
+    metrics = gateway.metrics()
+    assert metrics['weir_requests_total{pool="main",outcome="ok"}'] == 0
+    assert not [name for name in metrics if name.startswith("weir_replica_requests_total") and metrics[name]]
+    assert metrics['weir_tokens_total{direction="completion",pool="main"}'] == 0
+    assert gateway.access_lines() == [] and metrics["weir_limiter_keys"] == 0
+
+
+def test_a_deep_probe_is_sent_only_where_no_real_answer_came(stage):
+    busy, idle, plain = stage.replicas("busy", "idle", "plain")
+    gateway = stage.gateway(
+        [busy, replica_settings(idle, backup=True), replica_settings(plain, kind="generic", backup=True)],
+        pool={"probe": {**QUICK, "deepInterval": "300ms"}})
+    gateway.wait_for({"busy", "idle", "plain"})
+    while len(deep_probes(idle)) < 4:
+        assert gateway.chat("Hello").field("x-weir-replica") == "busy"
+    assert len(deep_probes(busy)) <= 1  # before the first request
+    assert plain.posts == 0
+
+
+@pytest.mark.parametrize("what", ["html", "empty", "broken", "in_band_error", "no_choices", "401"])
+def test_a_warm_up_wants_a_well_formed_answer(stage, what):
+    mode = modes.status(401) if what == "401" else getattr(modes, what)
+    one, two = stage.replicas("one", "two")
+    gateway = stage.gateway([one, two], pool={"probe": {**QUICK, "warmUp": True, "deepInterval": "0s"}})
+    gateway.wait_for({"one", "two"})
+    one.kill()
+    gateway.wait_for({"two"})
+    one.mode = mode
+    one.start()
+    eventually(lambda: one.posts >= 2, "two warm-ups are asked for")
+    assert not gateway.replicas()["one"]["serving"]
+    one.mode = modes.status(400, body=b'{"error":{"message":"No chat here.","code":400}}')
+    gateway.wait_for({"one", "two"})
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_with_everyone_down_the_answer_is_503_within_a_second_and_200_within_one_of_the_return(stage, how):
+    replicas = stage.replicas("one", "two", "three")
+    gateway = stage.gateway(replicas, pool={"probe": {**QUICK, "interval": "500ms", "timeout": "400ms"}})
+    gateway.wait_for({"one", "two", "three"})
+    for replica in replicas:
+        replica.kill() if how == "killed" else replica.freeze()
+    gateway.wait_for(set())
+    for stream in (False, True):
+        began = time.monotonic()
+        reply = gateway.chat("Hello", stream=stream)
+        assert time.monotonic() - began < 1
+        assert reply.status == 503 and reply.error["code"] == "overloaded", reply
+        assert int(reply.field("retry-after")) >= 1 and int(reply.field("retry-after-ms")) >= 1
+    replicas[1].start() if how == "killed" else replicas[1].thaw()
+    began = time.monotonic()
+    while gateway.chat("Hello").status != 200:
+        assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1
+
+
+def test_a_slow_pool_whose_pages_fail_still_answers(stage):
+    """Everybody's page says 503, but they work: panic waits for their answers as long as for anybody's."""
+    replicas = stage.replicas("one", "two")
+    gateway = stage.gateway(replicas, pool={"probe": QUICK})
+    gateway.wait_for({"one", "two"})
+    for replica in replicas:
+        replica.is_healthy = False
+    gateway.wait_for(set())
+    for replica in replicas:
+        replica.mode = modes.delayed(1.2)
+    reply = gateway.chat("Hello")
+    assert reply.status == 200 and reply.content == answer_text(HELLO)
+
+
+def test_those_who_wait_in_the_queue_hear_when_the_last_replica_dies(stage):
+    replica = stage.replica()
+    gateway = stage.gateway([replica_settings(replica, maxInFlight=1)], pool={"probe": QUICK})
+    gateway.wait_for({"one"})
+    replica.mode = modes.half_open
+    with ThreadPoolExecutor(8) as pool:
+        replies = [pool.submit(gateway.chat, f"Question {n}") for n in range(8)]
+        eventually(lambda: gateway.metrics()['weir_queue_length{pool="main"}'] == 7, "one runs and seven wait")
+        replica.kill()
+        began = time.monotonic()
+        assert {reply.result().status for reply in replies} <= {502, 503}
+        assert time.monotonic() - began < 5
+
+
+def faulty(share):
+    """Every `share`th request fails in one of many ways."""
+    ways = [modes.reset, modes.broken, modes.html, modes.empty, modes.garbage, modes.status(503), modes.aborted]
+    count = [0]
+
+    async def mode(exchange):
+        count[0] += 1
+        if count[0] % share == 0:
+            await ways[count[0] // share % len(ways)](exchange)
+        else:
+            await modes.answer(exchange)
+
+    return mode
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_faults_cost_few_generations_and_their_absence_none(stage, stream):
+    """Counted where it costs: requests that replicas began to answer."""
+    replicas = stage.replicas("one", "two", "three")
+    gateway = stage.gateway(replicas, pool={"probe": {**QUICK, "deepInterval": "0s"}})
+    gateway.wait_for({"one", "two", "three"})
+
+    def ask(number):
+        return gateway.chat(f"Question {number}", stream=stream).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(300))) == {200}
+        calm = sum(replica.posts for replica in replicas)
+        for replica in replicas:
+            replica.mode = faulty(3)
+        statuses = list(pool.map(ask, range(300)))
+    faults = sum(replica.posts for replica in replicas) - calm
+    assert calm <= 300 * 1.01
+    assert faults <= 300 * 1.6
+    assert statuses.count(200) >= 270
