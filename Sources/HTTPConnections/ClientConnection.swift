@@ -92,6 +92,9 @@ public final class ClientConnection: ReadinessHandler {
         return false
     }
 
+    /// Gives the memory of the head's fields back: nobody asks for them any more while the body is read.
+    package func forgetHead() { head.releaseFields() }
+
     /// The bytes received so far; the head's ranges are ranges of them until the body is read.
     public func withReply<Result, Failure: Error>(
         _ read: (Span<UInt8>) throws(Failure) -> Result

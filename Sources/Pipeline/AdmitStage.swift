@@ -9,14 +9,8 @@ import Wire
 /// A request that has paid for itself. Only ``AdmitStage`` can make one.
 package struct AdmittedRequest {
     let exchange: Exchange
-    let principal: Principal
-    let request: ChatRequest
 
-    fileprivate init(exchange: Exchange, principal: Principal, request: ChatRequest) {
-        self.exchange = exchange
-        self.principal = principal
-        self.request = request
-    }
+    fileprivate init(exchange: Exchange) { self.exchange = exchange }
 }
 
 /// Spends from the caller's budget before any replica is touched.
@@ -30,7 +24,7 @@ struct AdmitStage {
 
     func run(_ authorized: AuthorizedRequest) throws(GatewayError) -> AdmittedRequest {
         let exchange = authorized.exchange
-        let estimate = exchange.connection.bodyRange.count / 4 + (authorized.request.maxTokensInForce ?? 0)
+        let estimate = exchange.connection.bodyRange.count / 4 + (exchange.call.request?.maxTokensInForce ?? 0)
         while true {
             guard let slot = exchange.slot else { throw .internalError }
             switch slot.reserve(tokens: estimate, now: services.loop.now) {
@@ -38,14 +32,14 @@ struct AdmitStage {
                 exchange.reservation = reservation
                 exchange.standing = standing
                 services.metrics.limiterAllowed()
-                return AdmittedRequest(
-                    exchange: exchange, principal: authorized.principal, request: authorized.request)
+                return AdmittedRequest(exchange: exchange)
             case .refused(let kind, let retryAfter, let standing):
                 exchange.standing = standing
                 services.metrics.limiterRejected(kind)
                 throw .rateLimited(kind, retryAfter: retryAfter)
             case .retired:
-                exchange.slot = services.shared.limiter.slot(for: authorized.principal, now: services.loop.now)
+                guard let principal = exchange.principal else { throw .internalError }
+                exchange.slot = services.shared.limiter.slot(for: principal, now: services.loop.now)
             }
         }
     }

@@ -6,33 +6,26 @@ import Telemetry
 import Wire
 
 /// A request whose caller is known.
+///
+/// As the types of the other stages, it proves that its stage was passed and holds nothing but the exchange, where the
+/// stages leave what they found: what a suspended task holds costs every open stream.
 package struct AuthenticatedRequest {
     let exchange: Exchange
-    let principal: Principal
 
-    fileprivate init(exchange: Exchange, principal: Principal) {
-        self.exchange = exchange
-        self.principal = principal
-    }
+    fileprivate init(exchange: Exchange) { self.exchange = exchange }
 
     /// The request, if it asks for inference.
     var inference: AuthenticatedInference? {
-        guard case .inference(let kind) = exchange.endpoint else { return nil }
-        return AuthenticatedInference(exchange: exchange, principal: principal, kind: kind)
+        guard case .inference = exchange.endpoint else { return nil }
+        return AuthenticatedInference(exchange: exchange)
     }
 }
 
 /// A request for inference whose caller is known; its body is not read yet.
 package struct AuthenticatedInference {
     let exchange: Exchange
-    let principal: Principal
-    let kind: ChatRequest.Kind
 
-    fileprivate init(exchange: Exchange, principal: Principal, kind: ChatRequest.Kind) {
-        self.exchange = exchange
-        self.principal = principal
-        self.kind = kind
-    }
+    fileprivate init(exchange: Exchange) { self.exchange = exchange }
 }
 
 /// Finds out who is asking, before the body is read.
@@ -70,7 +63,7 @@ struct AuthenticateStage {
     private func use(_ principal: Principal, _ slot: LimiterSlot?, _ exchange: Exchange) -> AuthenticatedRequest {
         exchange.principal = principal
         exchange.slot = slot ?? services.shared.limiter.slot(for: principal, now: services.loop.now)
-        return AuthenticatedRequest(exchange: exchange, principal: principal)
+        return AuthenticatedRequest(exchange: exchange)
     }
 
     /// Everybody without a credential, where none is required.

@@ -6,14 +6,8 @@ import Wire
 /// A request for a model that exists and that its caller may use.
 package struct AuthorizedRequest {
     let exchange: Exchange
-    let principal: Principal
-    let request: ChatRequest
 
-    fileprivate init(exchange: Exchange, principal: Principal, request: ChatRequest) {
-        self.exchange = exchange
-        self.principal = principal
-        self.request = request
-    }
+    fileprivate init(exchange: Exchange) { self.exchange = exchange }
 }
 
 /// Finds the model's pool and whether the caller may use it.
@@ -25,22 +19,23 @@ struct AuthorizeStage {
 
     func run(_ read: ReadRequest) throws(GatewayError) -> AuthorizedRequest {
         let exchange = read.exchange
-        guard let request = exchange.call.request else { throw .internalError }
+        guard let request = exchange.call.request, let principal = exchange.principal else { throw .internalError }
         let connection = exchange.connection
         let name = connection.withRequest { request.modelName(in: $0.extracting(connection.bodyRange)) }
         guard let found = services.fleet.find(model: name) else {
             throw .modelNotFound(model: String(name.prefix(128)))
         }
-        guard read.principal.mayUse(model: name) else { throw .modelNotAllowed(model: name) }
+        guard principal.mayUse(model: name) else { throw .modelNotAllowed(model: name) }
         exchange.model = found.model
         exchange.call.pool = found.pool
         exchange.call.modelName = name
-        return AuthorizedRequest(exchange: exchange, principal: read.principal, request: request)
+        return AuthorizedRequest(exchange: exchange)
     }
 
     /// `/v1/models` and `/v1/models/{id}`: what the caller may use.
     func models(_ request: AuthenticatedRequest) throws(GatewayError) -> LocalAnswer {
-        let visible = services.fleet.models.filter { request.principal.mayUse(model: $0.name) }
+        guard let principal = request.exchange.principal else { throw .internalError }
+        let visible = services.fleet.models.filter { principal.mayUse(model: $0.name) }
         guard case .model(let range) = request.exchange.endpoint else { return .models(visible.map(listed)) }
         let name = request.exchange.connection.withRequest { $0.extracting(range).text }
         let plain = Self.percentDecoded(name)

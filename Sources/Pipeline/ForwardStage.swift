@@ -38,11 +38,11 @@ struct ForwardStage {
     private func prepare(_ recalled: RecalledRequest) throws(GatewayError) {
         let exchange = recalled.exchange
         let call = exchange.call
-        guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
+        guard case .inference(let kind) = exchange.endpoint, let request = call.request else { throw .internalError }
         call.path = Endpoint.upstreamPath(kind)
         call.deadline = exchange.arrivedAt + services.settings.totalTimeout
-        call.edits.forcesUsage = recalled.request.isStream && kind != .embedding
-        call.edits.removesSessionID = recalled.request.has(.sessionID)
+        call.edits.forcesUsage = request.isStream && kind != .embedding
+        call.edits.removesSessionID = request.has(.sessionID)
         if let name = exchange.model?.upstreamName { call.edits.model = BodyEdits.quoted(name) }
         if let session = exchange.session {
             call.keepsText = true

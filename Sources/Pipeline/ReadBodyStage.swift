@@ -6,12 +6,8 @@ import Wire
 /// A request whose body was read and checked.
 package struct ReadRequest {
     let exchange: Exchange
-    let principal: Principal
 
-    fileprivate init(exchange: Exchange, principal: Principal) {
-        self.exchange = exchange
-        self.principal = principal
-    }
+    fileprivate init(exchange: Exchange) { self.exchange = exchange }
 }
 
 /// Reads the body, whole, and what the gateway needs of it in one pass.
@@ -34,17 +30,18 @@ struct ReadBodyStage {
     @inline(never)
     private func read(_ request: AuthenticatedInference) throws(GatewayError) -> ReadRequest {
         let exchange = request.exchange
+        guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         let connection = exchange.connection
         let range = connection.bodyRange
         let read = try connection.withRequest { bytes throws(GatewayError) in
             do throws(BodyProblem) {
-                return try ChatRequest.read(bytes.extracting(range), kind: request.kind)
+                return try ChatRequest.read(bytes.extracting(range), kind: kind)
             } catch {
                 throw error.error
             }
         }
         exchange.call.request = read
-        return ReadRequest(exchange: exchange, principal: request.principal)
+        return ReadRequest(exchange: exchange)
     }
 
     private func checkType(_ connection: ServerConnection) throws(GatewayError) {

@@ -8,12 +8,8 @@ import Wire
 /// A request that knows what was said before, if it names a session.
 package struct RecalledRequest {
     let exchange: Exchange
-    let request: ChatRequest
 
-    fileprivate init(exchange: Exchange, request: ChatRequest) {
-        self.exchange = exchange
-        self.request = request
-    }
+    fileprivate init(exchange: Exchange) { self.exchange = exchange }
 }
 
 /// Reads the history of the session that the request names. Without a name there is no session and no Redis call.
@@ -33,16 +29,18 @@ struct RecallStage {
 
     @inline(__always)
     func run(_ admitted: AdmittedRequest) async throws(GatewayError) -> Recalled {
-        guard admitted.request.kind == .chat, let id = try sessionID(admitted.exchange, admitted.request) else {
-            return .request(RecalledRequest(exchange: admitted.exchange, request: admitted.request))
+        try findSession(admitted.exchange)
+        guard admitted.exchange.sessionID != nil else {
+            return .request(RecalledRequest(exchange: admitted.exchange))
         }
-        return try await open(id, for: admitted)
+        return try await open(admitted.exchange)
     }
 
-    private func open(_ id: SessionID, for admitted: AdmittedRequest) async throws(GatewayError) -> Recalled {
-        let exchange = admitted.exchange
-        let recalled = RecalledRequest(exchange: exchange, request: admitted.request)
-        exchange.sessionID = id.text
+    private func open(_ exchange: Exchange) async throws(GatewayError) -> Recalled {
+        let recalled = RecalledRequest(exchange: exchange)
+        guard let id = exchange.sessionID.flatMap(SessionID.init), let request = exchange.call.request,
+            let principal = exchange.principal
+        else { throw .internalError }
         guard let memory = services.sessions, let settings = services.settings.sessions else {
             exchange.sessionDegraded = "no-store"
             return .request(recalled)
@@ -50,7 +48,7 @@ struct RecallStage {
         do throws(SessionProblem) {
             let waitUntil = services.loop.now + settings.lockWait
             switch try await memory.open(
-                id, owner: admitted.principal.id, exchange, admitted.request, waitUntil: waitUntil)
+                id, owner: principal.id, exchange, request, waitUntil: waitUntil)
             {
             case .opened(let session): exchange.session = session
             case .replay(let reply): return .replay(reply)
@@ -68,7 +66,9 @@ struct RecallStage {
     }
 
     /// From `X-Session-ID` or the body's `session_id`; both must agree.
-    private func sessionID(_ exchange: Exchange, _ request: ChatRequest) throws(GatewayError) -> SessionID? {
+    @inline(never)
+    private func findSession(_ exchange: Exchange) throws(GatewayError) {
+        guard let request = exchange.call.request, request.kind == .chat else { return }
         let connection = exchange.connection
         let fromHead = connection.first(.xSessionID).map { range in
             connection.withRequest { $0.extracting(range).text }
@@ -76,7 +76,7 @@ struct RecallStage {
         let fromBody = request.sessionID.map { text in
             connection.withRequest { text.text(in: $0.extracting(connection.bodyRange)) }
         }
-        guard let id = fromHead ?? fromBody else { return nil }
+        guard let id = fromHead ?? fromBody else { return }
         if let fromHead, let fromBody, fromHead != fromBody {
             throw .invalidRequest(message: "X-Session-ID and session_id differ.", param: "session_id")
         }
@@ -85,6 +85,6 @@ struct RecallStage {
                 message: "A session id has 1 to 128 letters, digits, dots, underscores or hyphens.",
                 param: "session_id")
         }
-        return id
+        exchange.sessionID = id.text
     }
 }

@@ -13,7 +13,7 @@ package final class EventLoop {
     /// Events taken from the kernel in one turn.
     private static let batch = 256
     /// How often jobs that are ready are run after the loop was stopped.
-    private static let lastRounds = 64
+    private static let lastRounds = 1_024
 
     package let executor: LoopExecutor
     /// Monotonic time, read once per turn. Everything that decides by time is given this.

@@ -61,13 +61,18 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
         ring.append(contentsOf: jobs)
     }
 
-    /// Runs the jobs that are ready now; those that they make ready wait for the next call, so that sockets get a turn.
+    /// Jobs run in one turn of the loop. Such a job is a whole request's worth of work, while what a socket brings is
+    /// mostly one event to pass on: with all the jobs of a burst in one turn, the events of running streams would wait
+    /// for hundreds of new requests.
+    private static let jobsPerTurn = 16
+
+    /// Runs jobs that are ready now; those that they make ready wait for the next call, so that sockets get a turn.
     ///
     /// They run as the loop's serial executor alone: with a task executor beside it, each return from a suspension of a
     /// task that doesn't prefer that one would be another job.
     func runReadyJobs() {
         let serial = asUnownedSerialExecutor()
-        var left = ring.count
+        var left = min(ring.count, Self.jobsPerTurn)
         while left > 0, let job = ring.popFirst() {
             job.runSynchronously(on: serial)
             left -= 1

@@ -12,76 +12,142 @@ extension LoopUpstreams {
     ///
     /// - Throws: what the machine gave up with; `.clientGone` as soon as the client leaves, which cancels the replica.
     package func forward(_ call: UpstreamCall) async throws(GatewayError) -> ForwardResult {
-        guard let pool = call.pool, let route = route(of: pool) else { throw .internalError }
-        let broken = call.relay.hasContent ? call.broken : nil
-        let journey = Journey(
-            Attempt(
-                call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken), call)
-        if broken == nil { call.relay.begin(call) } else { journey.attempt.sent = sentSoFar(call) }
-        call.journey = journey
+        let journey = try setOut(call)
         defer { call.journey = nil }
-        route.budget.requestStarted(loop.now)
-        var action = journey.attempt.start(now: loop.now)
+        // All is decided out of line: what lies beside an `await` has its own room in the frame of an open stream.
         while true {
-            // One place where a pick and a send are awaited: each would have its own room in an open stream's frame.
-            let picked: Picked
-            var exclusions: Attempt.Exclusions?
-            var isResume = false
-            var onNewConnection = false
-            switch action {
-            case .pick(let excluded):
-                exclusions = excluded
-            case .resume(let excluded):
-                exclusions = excluded
-                isResume = true
-            case .again:
-                isResume = journey.attempt.hasContent
-                onNewConnection = true
+            switch try next(journey, call) {
+            case .send(let connection):
+                while let until = advance(call, connection) {
+                    call.sending.isLate = await call.parking.park(until: until) == .deadline
+                }
+                try arrive(journey, call, on: connection)
+            case .queue: await waitForPlace(journey, call)
             case .wait(let until):
                 try await wait(until: until, call)
-                action = journey.attempt.handle(.waited, now: loop.now) { route.budget.spend(loop.now) }
-                continue
-            case .passOn:
-                guard let kept = journey.kept else { throw .upstreamFailed(.serverError) }
-                return kept
-            case .finishLength:
-                call.relay.answer.owedFinish = .length
-                journey.kept = .streamed
-            case .fail(let error):
-                if case .upstreamBroke = error { metrics.resumed(.none, .failed, pool: pool.index) }
-                throw error
-            case .done, .proceed:
-                break
-            }
-            if let exclusions {
-                picked = await pick(exclusions, for: call, in: route, resuming: isResume ? journey : nil)
-            } else if case .again(let index) = action {
-                let replica = pool.replicas[index]
-                // Its place was given back when the connection turned out stale; without a free one, pick anew.
-                let isTaken = replica.take(for: call.modelName, now: loop.now)
-                picked = isTaken ? Picked.replica(replica) : .noneLeft(coolAt: nil)
-            } else {
-                // The answer is there, but for its usage perhaps.
-                guard let kept = journey.kept else { throw .internalError }
-                guard let counter = beginCounting(call, in: route) else {
-                    if case .streamed = kept, !call.holdsEnd, !call.relay.isEndSent { call.relay.sendEnd(call) }
-                    return kept
+                journey.action = journey.attempt.handle(.waited, now: loop.now) {
+                    journey.route.budget.spend(loop.now)
                 }
-                picked = .counter(counter)
-            }
-            switch try begin(picked, journey, call, route, isResume: isResume, onNewConnection) {
-            case .decided(let next): action = next
-            case .send(let replica, let way):
-                let outcome = await send(call, to: replica, in: route, way: way, onNewConnection: onNewConnection)
-                end(call, at: replica, in: pool)
-                action = try judge(outcome, of: replica, journey, call, route)
+            case .over: return try kept(journey)
             }
         }
     }
 
+    @inline(never)
+    private func setOut(_ call: UpstreamCall) throws(GatewayError) -> Journey {
+        guard let pool = call.pool, let route = route(of: pool) else { throw .internalError }
+        let broken = call.relay.hasContent ? call.broken : nil
+        let attempt = Attempt(
+            call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken)
+        let journey = Journey(attempt, call, route)
+        if broken == nil { call.relay.begin(call) } else { journey.attempt.sent = sentSoFar(call) }
+        call.journey = journey
+        route.budget.requestStarted(loop.now)
+        journey.action = journey.attempt.start(now: loop.now)
+        return journey
+    }
+
+    /// What a request waits for.
+    private enum Next {
+        /// A send that was begun on this connection.
+        case send(ClientConnection)
+        case queue
+        case wait(until: Moment)
+        /// The answer is in the journey.
+        case over
+    }
+
+    /// Does what the machine says, up to where something has to be waited for.
+    @inline(never)
+    private func next(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next {
+        while true {
+            if journey.picked == nil, let next = try choose(journey, call) { return next }
+            guard let picked = journey.picked.take() else { return .queue }
+            switch try begin(picked, journey, call) {
+            case .decided(let action): journey.action = action
+            case .send(let replica, let way):
+                if let connection = begin(
+                    call, to: replica, in: journey.route, way: way, onNewConnection: journey.onNewConnection)
+                {
+                    return .send(connection)
+                }
+                end(call, at: replica, in: journey.route.pool)
+                journey.action = try judge(.failed(.connectFailed, isStale: false), of: replica, journey, call)
+            }
+        }
+    }
+
+    /// Picks a replica as the machine asks, into the journey. - Returns: what else is next; nil for a pick.
+    private func choose(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next? {
+        let pool = journey.route.pool
+        switch journey.action {
+        case .pick(let exclusions): journey.look(exclusions, isResume: false)
+        case .resume(let exclusions): journey.look(exclusions, isResume: true)
+        case .again(let index):
+            journey.isResume = journey.attempt.hasContent
+            journey.onNewConnection = true
+            let replica = pool.replicas[index]
+            // Its place was given back when the connection turned out stale; without a free one, pick anew.
+            let isTaken = replica.take(for: call.modelName, now: loop.now)
+            journey.picked = isTaken ? Picked.replica(replica) : .noneLeft(coolAt: nil)
+            return nil
+        case .wait(let until): return .wait(until: until)
+        case .passOn:
+            if journey.kept == nil { throw .upstreamFailed(.serverError) }
+            return .over
+        case .fail(let error):
+            if case .upstreamBroke = error { metrics.resumed(.none, .failed, pool: pool.index) }
+            throw error
+        case .finishLength:
+            call.relay.answer.owedFinish = .length
+            journey.kept = .streamed
+            return try conclude(journey, call)
+        case .done, .proceed: return try conclude(journey, call)
+        }
+        journey.picked = pick(journey, for: call)
+        return nil
+    }
+
+    /// The answer is there, but for its usage perhaps.
+    private func conclude(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next? {
+        guard let kept = journey.kept else { throw .internalError }
+        if let counter = beginCounting(call, in: journey.route) {
+            journey.isResume = false
+            journey.onNewConnection = false
+            journey.picked = .counter(counter)
+            return nil
+        }
+        if case .streamed = kept, !call.holdsEnd, !call.relay.isEndSent { call.relay.sendEnd(call) }
+        return .over
+    }
+
+    @inline(never)
+    private func kept(_ journey: Journey) throws(GatewayError) -> ForwardResult {
+        guard let kept = journey.kept else { throw .internalError }
+        return kept
+    }
+
+    private func waitForPlace(_ journey: Journey, _ call: UpstreamCall) async {
+        journey.picked = await pickFromQueue(journey, for: call)
+    }
+
+    /// A send came to its outcome.
+    @inline(never)
+    private func arrive(
+        _ journey: Journey, _ call: UpstreamCall, on connection: ClientConnection
+    ) throws(GatewayError) {
+        guard let replica = call.replica else { throw .internalError }
+        let outcome = end(call, connection, replica, journey.route.pool)
+        end(call, at: replica, in: journey.route.pool)
+        journey.action = try judge(outcome, of: replica, journey, call)
+    }
+
     /// The machine of one request and the reply that it holds: an object, so that a suspended task holds a pointer.
     final class Journey {
+        let route: Route
         var attempt: Attempt
+        /// What the machine said last.
+        var action = Attempt.Action.proceed
         var kept: ForwardResult?
         weak var call: UpstreamCall?
         /// Whose token ids the answer has.
@@ -89,9 +155,22 @@ extension LoopUpstreams {
         /// Continuations that a replica failed at, rather than turned down: at most one a send.
         var failures: [(replica: Int, way: Balancing.ResumeWay)] = []
 
-        init(_ attempt: Attempt, _ call: UpstreamCall) {
+        // The pick that is under way.
+        var exclusions = Attempt.Exclusions()
+        var isResume = false
+        var onNewConnection = false
+        var picked: Picked?
+
+        init(_ attempt: Attempt, _ call: UpstreamCall, _ route: Route) {
             self.attempt = attempt
             self.call = call
+            self.route = route
+        }
+
+        func look(_ exclusions: Attempt.Exclusions, isResume: Bool) {
+            self.exclusions = exclusions
+            self.isResume = isResume
+            onNewConnection = false
         }
     }
 
@@ -100,11 +179,9 @@ extension LoopUpstreams {
         case decided(Attempt.Action)
     }
 
-    /// Tells the machine what was picked. Kept out of line, and so out of the suspended task's frame.
-    @inline(never)
+    /// Tells the machine what was picked.
     private func begin(
-        _ picked: Picked, _ journey: Journey, _ call: UpstreamCall, _ route: Route, isResume: Bool,
-        _ onNewConnection: Bool
+        _ picked: Picked, _ journey: Journey, _ call: UpstreamCall
     ) throws(GatewayError) -> Beginning {
         let replica: Replica
         switch picked {
@@ -115,7 +192,7 @@ extension LoopUpstreams {
         case .replica(let found): replica = found
         }
         var way: Balancing.ResumeWay?
-        if isResume {
+        if journey.isResume {
             way = bestWay(on: replica, journey)
             guard let way else {
                 replica.release()
@@ -127,7 +204,9 @@ extension LoopUpstreams {
             _ = journey.attempt.handle(.sent(replica: replica.index), now: loop.now) { false }
         }
         call.sends = call.sendsBefore + journey.attempt.sends
-        if journey.attempt.sends > 1, !onNewConnection, !isResume { metrics.retried(pool: route.pool.index) }
+        if journey.attempt.sends > 1, !journey.onNewConnection, !journey.isResume {
+            metrics.retried(pool: journey.route.pool.index)
+        }
         begin(call, at: replica)
         return .send(replica, way)
     }
@@ -144,10 +223,10 @@ extension LoopUpstreams {
     }
 
     /// Tells the machine, health, breaker and metrics how a send ended.
-    @inline(never)
     private func judge(
-        _ outcome: SendOutcome, of replica: Replica, _ journey: Journey, _ call: UpstreamCall, _ route: Route
+        _ outcome: SendOutcome, of replica: Replica, _ journey: Journey, _ call: UpstreamCall
     ) throws(GatewayError) -> Attempt.Action {
+        let route = journey.route
         let now = loop.now
         if call.asksUsageOnly { return try judgeCount(outcome, of: replica, call.modelName) }
         if call.relay.hasContent { _ = journey.attempt.handle(.content, now: now) { false } }

@@ -14,29 +14,22 @@ extension LoopUpstreams {
         case failed(GatewayError)
     }
 
-    /// A replica with a place for the call, taken; waits in the pool's queue while all are full.
+    /// A replica with a place for the call, taken. - Returns: nil when all are full, or others wait already.
     ///
-    /// - Parameter journey: the request's, if its stream is to be resumed: only replicas that offer a way will do.
-    @inline(__always)
-    func pick(
-        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, resuming journey: Journey?
-    ) async -> Picked {
-        // Whoever waits already goes first.
-        if route.pool.queue.length == 0 {
-            switch pickBest(exclusions, for: call, in: route, journey) {
-            case .replica(let replica): return .replica(replica)
-            case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
-            case .full: break
-            }
+    /// A stream that is to be resumed goes only to a replica that offers a way.
+    func pick(_ journey: Journey, for call: UpstreamCall) -> Picked? {
+        guard journey.route.pool.queue.length == 0 else { return nil }
+        switch pickBest(journey, for: call) {
+        case .replica(let replica): return .replica(replica)
+        case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
+        case .full: return nil
         }
-        return await pickFromQueue(exclusions, for: call, in: route, journey)
     }
 
     /// To resume, the replica that offers the best way is the best one; one that has just failed is none of the good.
-    private func pickBest(
-        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, _ journey: Journey?
-    ) -> PickedNow {
-        guard let journey else { return pickNow(exclusions, for: call, in: route) }
+    private func pickBest(_ journey: Journey, for call: UpstreamCall) -> PickedNow {
+        let (exclusions, route) = (journey.exclusions, journey.route)
+        guard journey.isResume else { return pickNow(exclusions, for: call, in: route) }
         for way in Balancing.ResumeWay.allCases {
             let picked = pickWell(exclusions, for: call, in: route) { ways(on: $0, journey).contains(ResumeWays(way)) }
             if case .replica = picked { return picked }
@@ -102,14 +95,14 @@ extension LoopUpstreams {
     /// How often a waiter looks although nobody called it: places also come when a cool-down or a breaker's stop ends.
     private static let lookInterval = Interval.seconds(1)
 
-    private func pickFromQueue(
-        _ exclusions: Attempt.Exclusions, for call: UpstreamCall, in route: Route, _ journey: Journey?
-    ) async -> Picked {
+    /// Waits in the pool's queue for a place.
+    func pickFromQueue(_ journey: Journey, for call: UpstreamCall) async -> Picked {
+        let route = journey.route
         let queue = route.pool.queue
         let timeout = route.pool.settings.queueTimeout
         guard timeout > .zero,
             let (ticket, isCalled) = queue.enter(
-                parking: call.parking, key: call.delegate?.callerKey ?? "", avoiding: exclusions)
+                parking: call.parking, key: call.delegate?.callerKey ?? "", avoiding: journey.exclusions)
         else { return .failed(.queueFull(retryAfter: .seconds(1))) }
         let entered = loop.now
         let deadline = min(entered + timeout, call.deadline)
@@ -117,7 +110,7 @@ extension LoopUpstreams {
         var nextLook = entered + Self.lookInterval
         while true {
             if looks {
-                switch pickBest(exclusions, for: call, in: route, journey) {
+                switch pickBest(journey, for: call) {
                 case .replica(let replica):
                     leaveQueue(ticket, call, in: route.pool, since: entered, with: replica)
                     return .replica(replica)

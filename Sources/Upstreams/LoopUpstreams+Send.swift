@@ -6,7 +6,9 @@ import Reactor
 import Telemetry
 import Wire
 
-/// One send: a connection, the request on it, the reply's head, and then its body or its events.
+/// One send: a connection, the request on it, the reply's head, and then its body or its events. ``forward(_:)`` waits;
+/// here are the steps, each of which goes as far as it gets. What they know lies in the call, so that the task of an
+/// open stream holds next to nothing.
 extension LoopUpstreams {
     /// A reply held whole may have this many bytes.
     private static let wholeReplyBytesMax = 16 << 20
@@ -15,24 +17,8 @@ extension LoopUpstreams {
     /// A body from here on is sent from where it was received, without a copy.
     private static let copiedBodyBytesMax = 16 << 10
 
-    /// One send, from the connection to the answer's end, and its one place to wait: all else is steps that go as far
-    /// as they get. What they know lies in the call, so that an open stream's task holds next to nothing.
-    @inline(__always)
-    func send(
-        _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
-    ) async -> SendOutcome {
-        guard let connection = begin(call, to: replica, in: route, way: way, onNewConnection: onNewConnection) else {
-            return .failed(.connectFailed, isStale: false)
-        }
-        while let until = advance(call, connection, replica, route.pool) {
-            call.sending.isLate = await call.parking.park(until: until) == .deadline
-        }
-        return end(call, connection, replica, route.pool)
-    }
-
     /// Takes an idle connection, or begins to make one. - Returns: nil when the kernel refuses at once.
-    @inline(never)
-    private func begin(
+    func begin(
         _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
     ) -> ClientConnection? {
         call.sending = Sending(way: way)
@@ -51,9 +37,8 @@ extension LoopUpstreams {
     ///
     /// - Returns: until when to wait, at most; nil when the send has come to its outcome.
     @inline(never)
-    private func advance(
-        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
-    ) -> Moment? {
+    func advance(_ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
+        guard let replica = call.replica, let pool = call.pool else { return nil }
         while call.outcome == nil {
             let wait: Moment?
             switch call.sending.phase {
@@ -71,8 +56,7 @@ extension LoopUpstreams {
     }
 
     /// The outcome. The connection can carry another request, or is closed, or has a whole reply in it.
-    @inline(never)
-    private func end(
+    func end(
         _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
     ) -> SendOutcome {
         call.outgoing.release()

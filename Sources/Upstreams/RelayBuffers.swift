@@ -2,6 +2,8 @@ import Wire
 
 /// Memory that all relays of one loop use in turn, each within one call: nothing in it outlives a suspension.
 package final class RelayBuffers {
+    /// What has come of the events and was not looked at yet.
+    var payload = ByteWriter(capacity: 16_384)
     /// What goes to the client next.
     var out = ByteWriter(capacity: 16_384)
 

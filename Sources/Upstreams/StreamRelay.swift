@@ -30,7 +30,8 @@ package final class StreamRelay: ReadinessHandler {
     /// `[DONE]`, or the error instead, went to the client.
     var isEndSent = false
     private(set) var lastEventAt = Moment.zero
-    private var payload = ByteWriter()
+    /// The beginning of an event whose rest has not come; empty mostly.
+    private var tail = ByteWriter()
 
     init(client: ServerConnection, buffers: RelayBuffers) {
         self.client = client
@@ -74,6 +75,7 @@ package final class StreamRelay: ReadinessHandler {
         self.upstream = upstream
         limits = call.pool?.settings.replyChunks ?? limits
         lastEventAt = now
+        upstream.forgetHead()
         upstream.stream.handler = self
         client.stream.handler = self
         pump()
@@ -84,7 +86,7 @@ package final class StreamRelay: ReadinessHandler {
         if let upstream, !upstream.stream.isClosed { upstream.stream.handler = client.parking }
         if !client.stream.isClosed { client.stream.handler = client.parking }
         upstream = nil
-        payload.release()
+        tail.release()
     }
 
     package func becameReady(_ stream: Stream) { pump() }
@@ -92,6 +94,16 @@ package final class StreamRelay: ReadinessHandler {
     // MARK: Moving bytes
 
     private func pump() {
+        buffers.payload.removeAll()
+        tail.withBytes { buffers.payload.append($0) }
+        readAndPass()
+        // What every stream would keep for itself is one buffer of the loop's, but for the part of an event.
+        if tail.isEmpty, buffers.payload.isEmpty { return }
+        tail.release()
+        buffers.payload.withBytes { tail.append($0) }
+    }
+
+    private func readAndPass() {
         guard end == nil, !isClientGone, let upstream, let call else { return }
         if client.isClientGone {
             isClientGone = true
@@ -104,7 +116,7 @@ package final class StreamRelay: ReadinessHandler {
         for _ in 0..<Self.readsPerTurn {
             let read: ClientConnection.BodyRead
             do throws(HTTPViolation) {
-                read = try upstream.readBody(into: &payload, limits: limits)
+                read = try upstream.readBody(into: &buffers.payload, limits: limits)
             } catch {
                 // What came before the violation was right, whichever read it came with.
                 passEvents(call)
@@ -141,8 +153,8 @@ package final class StreamRelay: ReadinessHandler {
         buffers.out.removeAll()
         let start = buffers.out.openChunk()
         let hadContent = hasContent
-        let used = payload.withBytes { answer.pass($0, into: &buffers.out) }
-        payload.removeFirst(used)
+        let used = buffers.payload.withBytes { answer.pass($0, into: &buffers.out) }
+        buffers.payload.removeFirst(used)
         if answer.sawEvent {
             answer.sawEvent = false
             lastEventAt = client.loop.now

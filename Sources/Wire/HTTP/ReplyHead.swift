@@ -42,6 +42,9 @@ package struct ReplyHead: ~Copyable {
     package mutating func reset() { phase = .finished }
 
     /// Gives the memory back that large heads needed.
+    /// Gives the memory of the fields back; what was found out from them stays.
+    package mutating func releaseFields() { block.release() }
+
     package mutating func release() {
         block.release()
         phase = .finished
