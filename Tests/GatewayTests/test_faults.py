@@ -361,7 +361,7 @@ def test_a_slow_replica_is_waited_for(stage, replicas):
     """Slow is not dead: within the limits nothing is asked twice."""
     for replica in replicas:
         replica.forget()
-    gateway = stage.gateway(replicas, pool={"probe": QUICK})
+    gateway = stage.gateway(replicas, pool={"probe": {**QUICK, "interval": "1s", "timeout": "1s"}})
     gateway.wait_for({"one", "two", "three"})
     replicas[0].mode = modes.delayed(0.5)
     load = Load(gateway, workers=6).run(18)
