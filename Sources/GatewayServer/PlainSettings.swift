@@ -186,6 +186,7 @@ struct PlainSettings {
                 total: timeouts.total, headHold: timeouts.headHold),
             attempt: AttemptSettings(sendsMax: pool.retry.replicasMax, waitMax: .seconds(10)),
             retryPercent: Int(pool.retry.budgetRatio * 100), retriesPerSecond: pool.retry.budgetPerSecond,
+            resumes: pool.retry.resume,
             queueLength: pool.queue.length, queueTimeout: pool.queue.timeout,
             idleConnectionsMax: pool.idleConnectionsMax, replyHead: connections.head, replyChunks: chunks)
     }

@@ -28,6 +28,8 @@ package struct AnswerStream: ~Copyable {
         package var choices = 1
         /// The client asked for token ids.
         package var showsTokenIDs = false
+        /// The answer's text is kept: to resume the stream, or for a session.
+        package var keepsText = true
         /// What the client calls the model, quoted, if the replica calls it otherwise.
         package var model: [UInt8]?
 
@@ -98,7 +100,7 @@ package struct AnswerStream: ~Copyable {
         held.release()
         text.release()
         identity.release()
-        isTextWhole = true
+        isTextWhole = request.keepsText
         deltas = 0
         hasToolsOrReasoning = false
         usage = nil

@@ -56,6 +56,8 @@ package struct PoolSettings: Sendable {
     package var attempt: AttemptSettings
     package var retryPercent: Int
     package var retriesPerSecond: Int
+    /// Whether a stream that broke after its first content goes on elsewhere.
+    package var resumes: Bool
     package var queueLength: Int
     package var queueTimeout: Interval
     /// Idle connections kept per replica and loop.
@@ -66,8 +68,8 @@ package struct PoolSettings: Sendable {
     package init(
         name: String, models: [ServedModel], policy: ReplicaPicker.Policy, health: HealthSettings,
         probeTimeout: Interval, deepTimeout: Interval, timeouts: UpstreamTimeouts, attempt: AttemptSettings,
-        retryPercent: Int, retriesPerSecond: Int, queueLength: Int, queueTimeout: Interval, idleConnectionsMax: Int,
-        replyHead: HeadLimits, replyChunks: ChunkedDecoder.Limits
+        retryPercent: Int, retriesPerSecond: Int, resumes: Bool, queueLength: Int, queueTimeout: Interval,
+        idleConnectionsMax: Int, replyHead: HeadLimits, replyChunks: ChunkedDecoder.Limits
     ) {
         self.name = name
         self.models = models
@@ -79,6 +81,7 @@ package struct PoolSettings: Sendable {
         self.attempt = attempt
         self.retryPercent = retryPercent
         self.retriesPerSecond = retriesPerSecond
+        self.resumes = resumes
         self.queueLength = queueLength
         self.queueTimeout = queueTimeout
         self.idleConnectionsMax = idleConnectionsMax

@@ -392,7 +392,7 @@ def test_a_drained_replica_finishes_its_streams_and_gets_no_other(gateway, repli
     try:
         for connection in connections:
             connection.send_request("POST", CHAT, chat_body(*HELLO, stream=True), key=KEY)
-        eventually(lambda: replicas[0].running >= 1, "one stream is at the replica")
+        eventually(lambda: sum(replica.posts for replica in replicas) == 6, "all streams are at their replicas")
         held = replicas[0].posts
         gateway.admin("POST", "/admin/v1/replicas/one/drain")
         gateway.wait_for({"two", "three"})

@@ -15,7 +15,7 @@ WORDS = [f" {word}".encode() for word in modes.WORDS[:14]]
 class Scene:
     """A gateway in front of two replicas that share an engine."""
 
-    def __init__(self, stage, kind, **engine):
+    def __init__(self, stage, kind, retry=None, **engine):
         kinds = [kind] if isinstance(kind, str) else kind
         names = ["one", "two", "three"][:max(2, len(kinds))]
         self.replicas = stage.replicas(*names)
@@ -25,7 +25,7 @@ class Scene:
         configured = [
             {"name": r.name, "url": r.url, "kind": kinds[min(index, len(kinds) - 1)]}
             for index, r in enumerate(self.replicas)]
-        self.gateway = stage.gateway(configured, pool=PATIENT)
+        self.gateway = stage.gateway(configured, pool={**PATIENT, "retry": {**PATIENT["retry"], **(retry or {})}})
 
     def ask(self, told="Grüße", **members):
         """One stream that is cut when it has told so much."""
@@ -104,6 +104,20 @@ def test_the_best_way_that_is_open_is_taken(stage, rule, kind, expected):
         # What binds the output goes along.
         assert {name: asked.get(name) for name in fields if name not in ("messages", "tools")} == {
             name: value for name, value in fields.items() if name not in ("messages", "tools")}
+
+
+@pytest.mark.parametrize("kind", ["sglang", "tgi"])
+def test_a_pool_that_does_not_resume_ends_a_broken_stream_with_an_error(stage, kind):
+    scene = Scene(stage, kind, retry={"resume": False})
+    assert is_honest(scene.ask())
+    assert len(scene.engine.bodies) == 1
+
+
+def test_a_pool_that_does_not_resume_asks_for_no_token_ids(stage):
+    scene = Scene(stage, "vllm", retry={"resume": False})
+    scene.engine.reset()
+    check(scene.ask(told=None), usage=False)
+    assert "return_token_ids" not in scene.engine.bodies[0]
 
 
 @pytest.mark.parametrize("kind", ["weir", "vllm", "sglang", "generic"])

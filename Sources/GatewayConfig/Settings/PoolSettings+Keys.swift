@@ -88,6 +88,7 @@ extension RetrySettings: SettingsSection {
             .value("replicasMax", \.replicasMax, .integer, 1...4),
             .value("budgetRatio", \.budgetRatio, .number, 0...1),
             .value("budgetPerSecond", \.budgetPerSecond, .integer, 0...100_000),
+            .value("resume", \.resume, .boolean),
         ]
     }
 }

@@ -114,6 +114,8 @@ package struct RetrySettings: Equatable, Sendable {
     package var budgetRatio = 0.2
     /// Retries a second that are allowed on top. Default 10; 0 to 100000.
     package var budgetPerSecond = 10
+    /// Whether a stream that broke after its first content goes on elsewhere. Default true.
+    package var resume = true
 
     package init() {}
 }
