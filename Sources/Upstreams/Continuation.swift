@@ -66,7 +66,8 @@ extension LoopUpstreams {
     func idTrust(of replica: Replica, for call: UpstreamCall) -> TokenTrace.Trust {
         let kind = replica.settings.kind
         guard call.pool?.settings.resumes ?? true, kind.abilities.contains(.tokenIDs), let request = call.request,
-            request.isStream, request.choices == 1, !request.echo, request.promptCount <= 1 || request.promptKind == .tokens,
+            request.isStream, request.choices == 1, !request.echo,
+            request.promptCount <= 1 || request.promptKind == .tokens,
             ResumeRules.ways(for: call.attemptRequest, sent: SentSoFar(hasExactIDs: true), on: kind.abilities)
                 .contains(.tokenIDs)
         else { return .none }
