@@ -36,17 +36,24 @@ static inline uint32_t weir_json_specials16(const uint8_t *at) {
 typedef int8_t weir_bytes32 __attribute__((ext_vector_type(32)));
 typedef char weir_mask32 __attribute__((ext_vector_type(32)));
 
-// The index of the first 64 of `count` bytes that hold one of those, or of the rest; for processors with AVX2.
-__attribute__((target("avx2"))) static size_t weir_json_plain_run_wide(const uint8_t *at, size_t count) {
+#define WEIR_AVX2 static inline __attribute__((always_inline, target("avx2")))
+
+// The index of the first 64 of `count` bytes that hold one that `finds` looks for, or of the rest; needs AVX2.
+WEIR_AVX2 size_t weir_run_wide(const uint8_t *at, size_t count, weir_mask32 (*finds)(weir_bytes32)) {
     size_t index = 0;
     for (; index + 64 <= count; index += 64) {
         weir_bytes32 first, second;
         __builtin_memcpy(&first, at + index, sizeof first);
         __builtin_memcpy(&second, at + index + 32, sizeof second);
-        weir_mask32 found = ((first ^ 2) < 0x21) | (first == 0x5C) | ((second ^ 2) < 0x21) | (second == 0x5C);
-        if (__builtin_reduce_or(found)) break;
+        if (__builtin_reduce_or(finds(first) | finds(second))) break;
     }
     return index;
+}
+
+WEIR_AVX2 weir_mask32 weir_json_specials32(weir_bytes32 bytes) { return ((bytes ^ 2) < 0x21) | (bytes == 0x5C); }
+
+__attribute__((target("avx2"))) static size_t weir_json_plain_run_wide(const uint8_t *at, size_t count) {
+    return weir_run_wide(at, count, weir_json_specials32);
 }
 #endif
 
@@ -70,17 +77,10 @@ static inline uint32_t weir_line_ends16(const uint8_t *at) {
 }
 
 #ifdef __x86_64__
-// The index of the first 64 of `count` bytes that hold one of those, or of the rest; for processors with AVX2.
+WEIR_AVX2 weir_mask32 weir_line_ends32(weir_bytes32 bytes) { return (bytes == '\n') | (bytes == '\r'); }
+
 __attribute__((target("avx2"))) static size_t weir_line_run_wide(const uint8_t *at, size_t count) {
-    size_t index = 0;
-    for (; index + 64 <= count; index += 64) {
-        weir_bytes32 first, second;
-        __builtin_memcpy(&first, at + index, sizeof first);
-        __builtin_memcpy(&second, at + index + 32, sizeof second);
-        weir_mask32 found = (first == '\n') | (first == '\r') | (second == '\n') | (second == '\r');
-        if (__builtin_reduce_or(found)) break;
-    }
-    return index;
+    return weir_run_wide(at, count, weir_line_ends32);
 }
 #endif
 

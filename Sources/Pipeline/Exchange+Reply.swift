@@ -99,22 +99,14 @@ extension Exchange: ReplyDelegate {
             line.put(requestID.bytes)
             line.put("\r\n")
             if let requests = standing?.requests {
-                line.put("x-ratelimit-limit-requests: ")
-                line.put(decimal: requests.limit)
-                line.put("\r\nx-ratelimit-remaining-requests: ")
-                line.put(decimal: requests.remaining)
-                line.put("\r\nx-ratelimit-reset-requests: ")
-                line.put(goDuration: requests.reset)
-                line.put("\r\n")
+                line.put(
+                    requests, limit: "x-ratelimit-limit-requests: ",
+                    remaining: "\r\nx-ratelimit-remaining-requests: ", reset: "\r\nx-ratelimit-reset-requests: ")
             }
             if let tokens = standing?.tokens {
-                line.put("x-ratelimit-limit-tokens: ")
-                line.put(decimal: tokens.limit)
-                line.put("\r\nx-ratelimit-remaining-tokens: ")
-                line.put(decimal: tokens.remaining)
-                line.put("\r\nx-ratelimit-reset-tokens: ")
-                line.put(goDuration: tokens.reset)
-                line.put("\r\n")
+                line.put(
+                    tokens, limit: "x-ratelimit-limit-tokens: ",
+                    remaining: "\r\nx-ratelimit-remaining-tokens: ", reset: "\r\nx-ratelimit-reset-tokens: ")
             }
             if let replica = call.replica {
                 line.put("x-weir-replica: ")
@@ -177,23 +169,17 @@ extension Exchange: ReplyDelegate {
 }
 
 extension ByteCursor {
-    /// As Go prints durations, and OpenAI its rate-limit resets: `120ms`, `1s`, `6m0s`; rounded up.
-    mutating func put(goDuration interval: Interval) {
-        let milliseconds = interval.millisecondsRoundedUp
-        if milliseconds < 1_000 {
-            put(decimal: Int(milliseconds))
-            return put("ms")
-        }
-        let seconds = interval.secondsRoundedUp
-        if seconds >= 3_600 {
-            put(decimal: Int(seconds / 3_600))
-            put("h")
-        }
-        if seconds >= 60 {
-            put(decimal: Int(seconds % 3_600 / 60))
-            put("m")
-        }
-        put(decimal: Int(seconds % 60))
-        put("s")
+    /// The three fields that say where a client stands with one of its limits, each behind what stands before its value.
+    @inline(__always)
+    fileprivate mutating func put(
+        _ standing: SlidingWindow.Standing, limit: StaticString, remaining: StaticString, reset: StaticString
+    ) {
+        put(limit)
+        put(decimal: standing.limit)
+        put(remaining)
+        put(decimal: standing.remaining)
+        put(reset)
+        put(goDuration: standing.reset)
+        put("\r\n")
     }
 }

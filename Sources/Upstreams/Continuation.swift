@@ -15,7 +15,7 @@ extension LoopUpstreams {
     }
 
     func ways(on replica: Replica, _ journey: Journey) -> ResumeWays {
-        guard let call = journey.call, call.pool?.settings.resumes ?? true else { return [] }
+        guard let call = journey.call, call.mayResume else { return [] }
         var ways = journey.attempt.ways(on: replica.abilities(now: loop.now))
         // Ids mean the same only where the same engine gave them.
         if journey.idsKind != replica.settings.kind { ways.remove(.tokenIDs) }
@@ -65,7 +65,7 @@ extension LoopUpstreams {
     /// Whether to ask the replica for token ids, and how far to believe them.
     func idTrust(of replica: Replica, for call: UpstreamCall) -> TokenTrace.Trust {
         let kind = replica.settings.kind
-        guard call.pool?.settings.resumes ?? true, kind.abilities.contains(.tokenIDs), let request = call.request,
+        guard call.mayResume, kind.abilities.contains(.tokenIDs), let request = call.request,
             request.isStream, request.choices == 1, !request.echo,
             request.promptCount <= 1 || request.promptKind == .tokens,
             ResumeRules.ways(for: call.attemptRequest, sent: SentSoFar(hasExactIDs: true), on: kind.abilities)

@@ -54,7 +54,7 @@ package final class StreamRelay: ReadinessHandler {
             request.choices = asked.choices
             request.showsTokenIDs = asked.returnsTokenIDs
         }
-        request.keepsText = call.keepsText || call.pool?.settings.resumes ?? true
+        request.keepsText = call.keepsText || call.mayResume
         if call.edits.model != nil { request.model = BodyEdits.quoted(call.modelName) }
         answer.reset(request)
     }

@@ -117,6 +117,9 @@ package final class UpstreamCall {
         relay.reset()
     }
 
+    /// Whether a stream that breaks after its first content may go on elsewhere.
+    var mayResume: Bool { pool?.settings.resumes ?? true }
+
     func seed() -> Int {
         if let ownSeed { return ownSeed }
         let seed = Int.random(in: 0...Int(Int32.max))

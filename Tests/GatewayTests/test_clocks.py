@@ -70,19 +70,24 @@ def test_a_head_that_does_not_end_in_time_is_408(gateway, told, beginning):
     told("head_timeout", reply.field("x-request-id"))
 
 
+def trickle(connection, piece, pause, seconds):
+    """Sends the same again and again until something comes back, for so long at most."""
+    connection.socket.settimeout(pause)
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        try:
+            connection.send(piece)
+            connection.more()
+            break
+        except TimeoutError:
+            continue
+    connection.socket.settimeout(10)
+
+
 def test_a_head_that_trickles_has_no_more_time_than_one_that_stalls(gateway):
     with gateway.connect() as connection:
         connection.send(HEAD)
-        connection.socket.settimeout(0.05)
-        began = time.monotonic()
-        while time.monotonic() - began < 10:
-            try:
-                connection.send(b"x-slow: a\r\n")
-                connection.more()
-                break
-            except TimeoutError:
-                continue
-        connection.socket.settimeout(10)
+        trickle(connection, b"x-slow: a\r\n", pause=0.05, seconds=10)
         assert connection.read_reply().status == 408
 
 
@@ -101,16 +106,7 @@ def test_a_body_that_stalls_is_408(gateway, replica, told, framing):
 def test_a_body_that_trickles_ends_with_the_request_s_time(gateway, replica):
     with gateway.connect() as connection:
         connection.send(HEAD + b"content-length: 5000\r\n\r\n{")
-        connection.socket.settimeout(0.1)
-        began = time.monotonic()
-        while time.monotonic() - began < 15:
-            try:
-                connection.send(b" ")
-                connection.more()
-                break
-            except TimeoutError:
-                continue
-        connection.socket.settimeout(10)
+        trickle(connection, b" ", pause=0.1, seconds=15)
         assert connection.read_reply().status == 408
     assert replica.posts == 0
 

@@ -11,13 +11,12 @@ import time
 import pytest
 
 from harness import modes
+from harness.asking import HELLO, Asking, on_new_connections, streaming
 from harness.client import text_of
 from harness.gateway import KEY, chat_body, clean_environment, merged, weir_bin
-from harness.modes import answer_text
 from harness.waiting import PATIENCE, eventually
 
 CHAT = "/v1/chat/completions"
-HELLO = answer_text([{"role": "user", "content": "Hello"}])
 PROBE = {"interval": "100ms", "timeout": "100ms", "fall": 2}
 
 
@@ -188,50 +187,13 @@ def test_a_drained_replica_is_not_restarted_by_itself(stage, webhook):
 # Restarts that an operator asked for.
 
 
-class Asking:
-    """Plain and streamed requests without a pause; `failed` has what went wrong."""
-
-    def __init__(self, gateway, count=2):
-        self.gateway, self.failed, self.answered = gateway, [], 0
-        self._done = threading.Event()
-        ways = [self.plain, self.streamed] * count
-        self._threads = [threading.Thread(target=self._run, args=[way]) for way in ways]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-
-    def _run(self, way):
-        while not self._done.is_set():
-            try:
-                way()
-                self.answered += 1
-            except Exception as problem:
-                self.failed.append(f"{way.__name__}: {problem!r}")
-                return
-
-    def plain(self):
-        reply = self.gateway.chat("Hello")
-        assert reply.status == 200 and reply.content == HELLO, reply
-
-    def streamed(self):
-        reply = self.gateway.chat("Hello", stream=True)
-        assert reply.events[-1] == "[DONE]" and reply.streamed_text == HELLO, reply
-
-
 def test_a_rolling_restart_fails_nothing_and_goes_one_by_one(stage, webhook):
     replicas = stage.replicas("one", "two", "three")
     for replica in replicas:
         replica.mode = modes.streamed(gap=0.01)
     webhook.react = restarting(replicas)
     gateway = stage.gateway(replicas, pool={"probe": PROBE}, hooks={"restart": {"url": webhook.url}})
-    with Asking(gateway) as asking:
+    with Asking(gateway, on_new_connections, streaming, on_new_connections, streaming) as asking:
         done = weir(gateway, "replicas", "restart", "--rolling", "-o", "json")
         answered = asking.answered
         eventually(lambda: asking.failed or asking.answered > answered + 10, "requests go on")

@@ -6,19 +6,17 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 
 from harness import modes
+from harness.asking import HELLO, Asking, on_new_connections, streaming
 from harness.client import Connection, text_of
 from harness.gateway import KEY, chat_body, clean_environment, free_port, merged, weir_bin
-from harness.modes import answer_text
 from harness.waiting import PATIENCE, eventually
 
 CHAT = "/v1/chat/completions"
-HELLO = answer_text([{"role": "user", "content": "Hello"}])
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -64,64 +62,20 @@ def ended_well(gateway):
     return sum(event["message"] == "Ended with 0 connections open." for event in gateway.events)
 
 
-class Asking:
-    """Threads that ask without a pause; `failed` has what went wrong."""
-
-    def __init__(self, gateway, *ways):
-        self.gateway = gateway
-        self.failed, self.answered = [], 0
-        self._done = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=[way]) for way in ways]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-
-    def _run(self, way):
-        while not self._done.is_set():
-            try:
-                way(self)
-                self.answered += 1
-            except Exception as problem:
-                self.failed.append(f"{way.__name__}: {problem!r}")
-                return
-
-    def more(self, count=20):
-        """Waits for that many more answers."""
-        wanted = self.answered + count
-        eventually(lambda: self.failed or self.answered >= wanted, f"{count} more answers", 60)
-
-
-def on_new_connections(asking):
-    reply = asking.gateway.chat("Hello")
-    assert reply.status == 200 and reply.content == HELLO, reply
-
-
-def streaming(asking):
-    reply = asking.gateway.chat("Hello", stream=True)
-    assert reply.events[-1] == "[DONE]" and reply.streamed_text == HELLO, reply
-
-
 def kept_alive(asking):
     """A client that keeps its connection as long as the gateway does, and believes what it is told about that."""
     with asking.gateway.connect() as connection:
         for _ in range(200):
             reply = connection.request("POST", CHAT, chat_body("Hello"), key=KEY)
             assert reply.status == 200 and reply.content == HELLO, reply
-            if asking._done.is_set() or reply.field("connection") == "close":
+            if asking.done.is_set() or reply.field("connection") == "close":
                 return
 
 
 def idle_then_used(asking):
     """Connects, waits a little, and asks only then."""
     with asking.gateway.connect() as connection:
-        asking._done.wait(0.3)
+        asking.done.wait(0.3)
         assert connection.request("GET", "/v1/models", key=KEY).status == 200
 
 
