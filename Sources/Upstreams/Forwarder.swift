@@ -13,7 +13,6 @@ extension LoopUpstreams {
     /// - Throws: what the machine gave up with; `.clientGone` as soon as the client leaves, which cancels the replica.
     package func forward(_ call: UpstreamCall) async throws(GatewayError) -> ForwardResult {
         let journey = try setOut(call)
-        defer { call.journey = nil }
         // All is decided out of line: what lies beside an `await` has its own room in the frame of an open stream.
         while true {
             switch try next(journey, call) {
@@ -39,9 +38,15 @@ extension LoopUpstreams {
         let broken = call.relay.hasContent ? call.broken : nil
         let attempt = Attempt(
             call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken)
-        let journey = Journey(attempt, call, route)
+        let journey: Journey
+        if let before = call.journey {
+            journey = before
+            journey.begin(attempt, route)
+        } else {
+            journey = Journey(attempt, call, route)
+            call.journey = journey
+        }
         if broken == nil { call.relay.begin(call) } else { journey.attempt.sent = sentSoFar(call) }
-        call.journey = journey
         route.budget.requestStarted(loop.now)
         journey.action = journey.attempt.start(now: loop.now)
         return journey
@@ -65,7 +70,8 @@ extension LoopUpstreams {
             guard let picked = journey.picked.take() else { return .queue }
             switch try begin(picked, journey, call) {
             case .decided(let action): journey.action = action
-            case .send(let replica, let way):
+            case .send(let index, let way):
+                let replica = journey.route.pool.replicas[index]
                 if let connection = begin(
                     call, to: replica, in: journey.route, way: way, onNewConnection: journey.onNewConnection)
                 {
@@ -89,7 +95,7 @@ extension LoopUpstreams {
             let replica = pool.replicas[index]
             // Its place was given back when the connection turned out stale; without a free one, pick anew.
             let isTaken = replica.take(for: call.modelName, now: loop.now)
-            journey.picked = isTaken ? Picked.replica(replica) : .noneLeft(coolAt: nil)
+            journey.picked = isTaken ? Picked.replica(index) : .noneLeft(coolAt: nil)
             return nil
         case .wait(let until): return .wait(until: until)
         case .passOn:
@@ -142,14 +148,15 @@ extension LoopUpstreams {
         journey.action = try judge(outcome, of: replica, journey, call)
     }
 
-    /// The machine of one request and the reply that it holds: an object, so that a suspended task holds a pointer.
+    /// The machine of one request and the reply that it holds: an object, so that a suspended task holds a pointer. Its
+    /// call has it, and uses it again for its next request.
     final class Journey {
-        let route: Route
+        private(set) var route: Route
         var attempt: Attempt
         /// What the machine said last.
         var action = Attempt.Action.proceed
         var kept: ForwardResult?
-        weak var call: UpstreamCall?
+        unowned(unsafe) let call: UpstreamCall  // The call owns it.
         /// Whose token ids the answer has.
         var idsKind: ReplicaKind?
         /// Continuations that a replica failed at, rather than turned down: at most one a send.
@@ -167,6 +174,15 @@ extension LoopUpstreams {
             self.route = route
         }
 
+        func begin(_ attempt: Attempt, _ route: Route) {
+            if self.route !== route { self.route = route }
+            self.attempt = attempt
+            kept = nil
+            idsKind = nil
+            if !failures.isEmpty { failures = [] }
+            picked = nil
+        }
+
         func look(_ exclusions: Attempt.Exclusions, isResume: Bool) {
             self.exclusions = exclusions
             self.isResume = isResume
@@ -175,7 +191,8 @@ extension LoopUpstreams {
     }
 
     private enum Beginning {
-        case send(Replica, Balancing.ResumeWay?)
+        /// To the replica of this index.
+        case send(Int, Balancing.ResumeWay?)
         case decided(Attempt.Action)
     }
 
@@ -189,7 +206,7 @@ extension LoopUpstreams {
         case .noneLeft(let coolAt):
             return .decided(journey.attempt.handle(.noneLeft(coolAt: coolAt), now: loop.now) { false })
         case .counter(let counter): return .send(counter, nil)
-        case .replica(let found): replica = found
+        case .replica(let index): replica = journey.route.pool.replicas[index]
         }
         var way: Balancing.ResumeWay?
         if journey.isResume {
@@ -208,12 +225,13 @@ extension LoopUpstreams {
             metrics.retried(pool: journey.route.pool.index)
         }
         begin(call, at: replica)
-        return .send(replica, way)
+        return .send(replica.index, way)
     }
 
     /// What one send came to.
     enum SendOutcome {
-        case whole(WholeReply)
+        /// It lies in the call.
+        case whole
         case streamed
         case status(Int, body: [UInt8], retryAfter: Interval?)
         case failed(UpstreamFailure, isStale: Bool)
@@ -237,8 +255,8 @@ extension LoopUpstreams {
             replica.endedWithoutVerdict(call.modelName, now: now)
             metrics.attempted(.clientGone, replica: replica.metricsIndex)
             throw .clientGone
-        case .whole(let reply):
-            journey.kept = .whole(reply)
+        case .whole:
+            journey.kept = .whole(WholeReply(call: call))
             return succeed(replica, journey, call)
         case .streamed:
             journey.kept = .streamed
@@ -325,7 +343,10 @@ extension LoopUpstreams {
     }
 
     /// The reply was passed on: its connection may carry the next request.
-    package func finish(_ reply: WholeReply, in pool: Pool) { keep(reply.connection, reply.replica, in: pool) }
+    package func finish(_ reply: WholeReply, in pool: Pool) {
+        guard let connection = reply.call.wholeReply.take(), let replica = reply.call.replica else { return }
+        keep(connection, replica, in: pool)
+    }
 }
 
 extension Balancing.ResumeWay {

@@ -53,6 +53,8 @@ package final class Replica: Sendable {
     /// For https: whose certificates are believed.
     package let tls: TLSContext?
     package var name: String { settings.name }
+    /// What is the same in the head of every request that goes there: from behind the path to the body's length.
+    let requestHead: [UInt8]
 
     private let inFlightCount = Atomic<Int>(0)
     /// Serving, by health and intent.
@@ -83,6 +85,13 @@ package final class Replica: Sendable {
         self.tls = tls
         snapshotLock = Mutex(HealthSnapshot(intent: .enabled, health: .unknown, share: HealthMachine.fullShare))
         breakerSettings = breaker
+        requestHead = Self.requestHead(settings)
+    }
+
+    private static func requestHead(_ settings: ReplicaSettings) -> [UInt8] {
+        var head = " HTTP/1.1\r\nhost: \(settings.host)\r\ncontent-type: application/json\r\n"
+        if let credential = settings.credential { head += "authorization: \(credential)\r\n" }
+        return Array((head + "content-length: ").utf8)
     }
 
     /// For a new connection: nil means plain.

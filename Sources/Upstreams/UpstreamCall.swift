@@ -19,7 +19,15 @@ package final class UpstreamCall {
     /// `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`.
     package var path: StaticString = "/v1/chat/completions"
     package var modelName = ""
-    package var edits = BodyEdits()
+    /// What changes in the body. Nothing does in most requests: to ask, ask ``hasEdits``.
+    package var edits: BodyEdits {
+        get { someEdits ?? BodyEdits() }
+        set { someEdits = newValue }
+    }
+    private var someEdits: BodyEdits?
+    var hasEdits: Bool { someEdits != nil }
+    /// What the client calls the model goes back into its answer: the replica calls it otherwise.
+    package var renamesModel: Bool { someEdits?.model != nil }
     /// Fields for the replica besides its own and the framing, each with its line end.
     package var forwardedFields = ByteWriter()
     package var deadline = Moment.never
@@ -66,11 +74,15 @@ package final class UpstreamCall {
     var sending = Sending(way: nil)
     /// What it came to, once it has.
     var outcome: LoopUpstreams.SendOutcome?
-    /// The machine of the request while it is forwarded.
+    /// The machine of the request, made for the first one that is forwarded. Of a request that is over, or not under
+    /// way yet, it says nothing.
     var journey: LoopUpstreams.Journey?
+    /// The connection with a reply that was read whole.
+    var wholeReply: ClientConnection?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
     var activePlace = -1
-    /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.
+    /// The request as it goes to the replica, where that did not take all of it at once: the head, and the body unless
+    /// that is sent from the client's buffer.
     var outgoing = ByteWriter()
     /// The last error inside a 200, to see whose fault it is; at most ``errorBytesMax``.
     private(set) var inBandError: [UInt8] = []
@@ -90,7 +102,7 @@ package final class UpstreamCall {
     package func reset() {
         pool = nil
         request = nil
-        edits = BodyEdits()
+        if hasEdits { someEdits = nil }
         forwardedFields.removeAll()
         deadline = .never
         keepsText = false
@@ -100,7 +112,8 @@ package final class UpstreamCall {
         broken = nil
         sendsBefore = 0
         usage = nil
-        reply = nil
+        if reply != nil { reply = nil }
+        wholeReply = nil
         queueWait = .zero
         firstContentAt = .zero
         sentAt = .zero
@@ -113,7 +126,7 @@ package final class UpstreamCall {
         isReplicaDead = false
         panicEnd = .never
         if !inBandError.isEmpty { inBandError = [] }
-        outgoing.release()
+        if !outgoing.isEmpty { outgoing.release() }
         relay.reset()
     }
 
@@ -147,7 +160,7 @@ package final class UpstreamCall {
         guard let request else {
             return AttemptRequest(model: modelName, isStream: false, choices: 1, traits: [], maxTokens: nil)
         }
-        var traits: AttemptRequest.Traits = []
+        var traits = AttemptRequest.Traits(rawValue: 0)
         if request.hasGrammar { traits.insert(.constrained) }
         if request.hasPenalties { traits.insert(.penalties) }
         if request.hasLogprobs { traits.insert(.logprobs) }
@@ -178,11 +191,15 @@ package enum ForwardResult {
     case refused(status: Int, body: [UInt8], retryAfter: Interval?)
 }
 
-/// A reply that was read whole.
+/// A reply that was read whole: it lies in its call, until ``LoopUpstreams/finish(_:in:)`` or the next request.
+///
+/// Not a reference that counts, because every stage hands it on.
 public struct WholeReply {
-    let connection: ClientConnection
-    let replica: Replica
+    unowned(unsafe) let call: UpstreamCall  // Whoever is handed the reply has made the call.
 
     /// The body's bytes.
-    public func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result { connection.withBody(read) }
+    public func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result {
+        guard let connection = call.wholeReply else { return read(Span()) }
+        return connection.withBody(read)
+    }
 }

@@ -81,6 +81,12 @@ extension Span where Element == UInt8 {
         }
     }
 
+    /// The first byte in `start..<end` that is no letter, digit, `-`, `.` or `_`; else `end`.
+    @inline(__always)
+    func firstUnusualInHost(from start: Int, to end: Int) -> Int {
+        first(from: start, to: end, weir_host_specials16) { !ByteSet.hostName.contains($0) }
+    }
+
     /// The first byte in `start..<end` that is meant, else `end`: sixteen at a time, as long as the buffer has so many.
     ///
     /// - In: `search`, one bit for each of sixteen bytes that is meant; `isMeant`, the same for one byte.
@@ -205,6 +211,10 @@ extension Span where Element == UInt8 {
     /// `start..<end` without spaces and tabs at either end.
     @inline(__always)
     func trimmed(from start: Int, to end: Int) -> Range<Int> {
+        // A space in front of the value, and none behind it.
+        if end &- start > 1, self[start] == ASCII.space, self[start &+ 1] > ASCII.space, self[end &- 1] > ASCII.space {
+            return start &+ 1..<end
+        }
         var first = start
         var last = end
         while first < last, self[first] == ASCII.space || self[first] == ASCII.tab { first &+= 1 }
