@@ -165,10 +165,12 @@ static inline __attribute__((always_inline)) weir_marks weir_marks16(const uint8
 typedef uint8_t weir_unsigned32 __attribute__((ext_vector_type(32)));
 typedef _Bool weir_bits32 __attribute__((ext_vector_type(32)));
 
+// The assembly is empty. Without it Clang joins two such words as vectors of bits, and then takes them apart one by one.
 WEIR_AVX2 uint64_t weir_word(weir_mask32 mask) {
     weir_bits32 bits = __builtin_convertvector(mask, weir_bits32);
     uint32_t word;
     __builtin_memcpy(&word, &bits, sizeof word);
+    __asm__("" : "+r"(word));
     return word;
 }
 

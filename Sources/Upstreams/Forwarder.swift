@@ -66,8 +66,11 @@ extension LoopUpstreams {
     @inline(never)
     private func next(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next {
         while true {
-            if journey.picked == nil, let next = try choose(journey, call) { return next }
-            guard let picked = journey.picked.take() else { return .queue }
+            let picked: Picked
+            switch try choose(journey, call) {
+            case .next(let next): return next
+            case .picked(let chosen): picked = chosen
+            }
             switch try begin(picked, journey, call) {
             case .decided(let action): journey.action = action
             case .send(let index, let way):
@@ -83,8 +86,17 @@ extension LoopUpstreams {
         }
     }
 
-    /// Picks a replica as the machine asks, into the journey. - Returns: what else is next; nil for a pick.
-    private func choose(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next? {
+    private enum Chosen {
+        case picked(Picked)
+        case next(Next)
+    }
+
+    /// Picks a replica as the machine asks, or says what else is next.
+    private func choose(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Chosen {
+        if journey.hasWaited, let picked = journey.picked.take() {
+            journey.hasWaited = false
+            return .picked(picked)
+        }
         let pool = journey.route.pool
         switch journey.action {
         case .pick(let exclusions): journey.look(exclusions, isResume: false)
@@ -95,12 +107,11 @@ extension LoopUpstreams {
             let replica = pool.replicas[index]
             // Its place was given back when the connection turned out stale; without a free one, pick anew.
             let isTaken = replica.take(for: call.modelName, now: loop.now)
-            journey.picked = isTaken ? Picked.replica(index) : .noneLeft(coolAt: nil)
-            return nil
-        case .wait(let until): return .wait(until: until)
+            return .picked(isTaken ? .replica(index) : .noneLeft(coolAt: nil))
+        case .wait(let until): return .next(.wait(until: until))
         case .passOn:
             if journey.kept == nil { throw .upstreamFailed(.serverError) }
-            return .over
+            return .next(.over)
         case .fail(let error):
             if case .upstreamBroke = error { metrics.resumed(.none, .failed, pool: pool.index) }
             throw error
@@ -110,21 +121,19 @@ extension LoopUpstreams {
             return try conclude(journey, call)
         case .done, .proceed: return try conclude(journey, call)
         }
-        journey.picked = pick(journey, for: call)
-        return nil
+        return pick(journey, for: call).map { .picked($0) } ?? .next(.queue)
     }
 
     /// The answer is there, but for its usage perhaps.
-    private func conclude(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next? {
+    private func conclude(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Chosen {
         guard let kept = journey.kept else { throw .internalError }
         if let counter = beginCounting(call, in: journey.route) {
             journey.isResume = false
             journey.onNewConnection = false
-            journey.picked = .counter(counter)
-            return nil
+            return .picked(.counter(counter))
         }
         if case .streamed = kept, !call.holdsEnd, !call.relay.isEndSent { call.relay.sendEnd(call) }
-        return .over
+        return .next(.over)
     }
 
     @inline(never)
@@ -135,6 +144,7 @@ extension LoopUpstreams {
 
     private func waitForPlace(_ journey: Journey, _ call: UpstreamCall) async {
         journey.picked = await pickFromQueue(journey, for: call)
+        journey.hasWaited = true
     }
 
     /// A send came to its outcome.
@@ -166,7 +176,9 @@ extension LoopUpstreams {
         var exclusions = Attempt.Exclusions()
         var isResume = false
         var onNewConnection = false
+        /// What came of the wait in the queue, until it is made use of.
         var picked: Picked?
+        var hasWaited = false
 
         init(_ attempt: Attempt, _ call: UpstreamCall, _ route: Route) {
             self.attempt = attempt
@@ -174,13 +186,14 @@ extension LoopUpstreams {
             self.route = route
         }
 
-        func begin(_ attempt: Attempt, _ route: Route) {
+        func begin(_ attempt: consuming Attempt, _ route: Route) {
             if self.route !== route { self.route = route }
             self.attempt = attempt
             kept = nil
             idsKind = nil
             if !failures.isEmpty { failures = [] }
-            picked = nil
+            if hasWaited { picked = nil }
+            hasWaited = false
         }
 
         func look(_ exclusions: Attempt.Exclusions, isResume: Bool) {
