@@ -25,9 +25,9 @@ struct AdmitStage {
     func run(_ authorized: AuthorizedRequest) throws(GatewayError) -> AdmittedRequest {
         let exchange = authorized.exchange
         let estimate = exchange.connection.bodyRange.count / 4 + (exchange.call.request?.maxTokensInForce ?? 0)
+        guard let caller = exchange.caller else { throw .internalError }
         while true {
-            guard let slot = exchange.slot else { throw .internalError }
-            switch slot.reserve(tokens: estimate, now: services.loop.now) {
+            switch caller.slot.reserve(tokens: estimate, now: services.loop.now) {
             case .reserved(let reservation, let standing):
                 exchange.reservation = reservation
                 exchange.standing = standing
@@ -38,8 +38,7 @@ struct AdmitStage {
                 services.metrics.limiterRejected(kind)
                 throw .rateLimited(kind, retryAfter: retryAfter)
             case .retired:
-                guard let principal = exchange.principal else { throw .internalError }
-                exchange.slot = services.shared.limiter.slot(for: principal, now: services.loop.now)
+                caller.slot = services.shared.limiter.slot(for: caller.principal, now: services.loop.now)
             }
         }
     }

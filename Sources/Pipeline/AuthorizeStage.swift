@@ -19,17 +19,29 @@ struct AuthorizeStage {
 
     func run(_ read: ReadRequest) throws(GatewayError) -> AuthorizedRequest {
         let exchange = read.exchange
-        guard let request = exchange.call.request, let principal = exchange.principal else { throw .internalError }
-        let connection = exchange.connection
-        let name = connection.withRequest { request.modelName(in: $0.extracting(connection.bodyRange)) }
-        guard let found = services.fleet.find(model: name) else {
-            throw .modelNotFound(model: String(name.prefix(128)))
-        }
-        guard principal.mayUse(model: name) else { throw .modelNotAllowed(model: name) }
-        exchange.model = found.model
+        guard let request = exchange.call.request, let caller = exchange.caller else { throw .internalError }
+        let found = try find(request, exchange.connection)
+        let model = found.model
+        guard caller.principal.mayUse(model: model.name) else { throw .modelNotAllowed(model: model.name) }
+        exchange.model = model
         exchange.call.pool = found.pool
-        exchange.call.modelName = name
+        exchange.call.modelName = model.name
         return AuthorizedRequest(exchange: exchange)
+    }
+
+    private func find(
+        _ request: ChatRequest, _ connection: ServerConnection
+    ) throws(GatewayError) -> RecentModels.Known {
+        try connection.withRequest { bytes throws(GatewayError) in
+            let body = bytes.extracting(connection.bodyRange)
+            let written = body.extracting(request.model.raw)
+            if let known = services.recentModels.find(written) { return known }
+            let name = request.modelName(in: body)
+            guard let found = services.fleet.find(model: name) else {
+                throw .modelNotFound(model: String(name.prefix(128)))
+            }
+            return services.recentModels.remember(written, found)
+        }
     }
 
     /// `/v1/models` and `/v1/models/{id}`: what the caller may use.

@@ -89,8 +89,8 @@ package struct RequestPath {
 /// What a request that did not fail came to, before its reply or its stream's end is sent.
 package enum Served {
     case local(LocalAnswer)
-    /// A replica's whole reply, not sent yet.
-    case whole(WholeReply)
+    /// A replica's whole reply: ``Exchange/wholeReply``.
+    case whole
     /// A stream that the client has, but for its end.
     case streamed
     /// A finished turn of a session, answered from the store.
@@ -104,6 +104,6 @@ package enum LocalAnswer {
     case alive
     case ready(Bool)
     case preflight
-    case models([ListedModel])
-    case model(ListedModel)
+    indirect case models([ListedModel])
+    indirect case model(ListedModel)
 }

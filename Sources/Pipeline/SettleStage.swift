@@ -60,8 +60,9 @@ struct SettleStage {
     private func answer(_ exchange: Exchange, _ served: Served) -> Outcome? {
         switch served {
         case .local(let answer): self.answer(exchange, answer)
-        case .whole(let reply):
-            reply.withBody { send($0, of: reply, exchange) }
+        case .whole:
+            guard let reply = exchange.wholeReply.take() else { break }
+            reply.withBody { send($0, exchange) }
             if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
         case .streamed:
             guard exchange.call.holdsEnd else { break }
@@ -84,7 +85,7 @@ struct SettleStage {
         return nil
     }
 
-    private func send(_ body: Span<UInt8>, of reply: WholeReply, _ exchange: Exchange) {
+    private func send(_ body: Span<UInt8>, _ exchange: Exchange) {
         guard exchange.call.edits.model != nil else {
             return exchange.reply(200, contentType: "application/json", body: body)
         }
@@ -136,15 +137,16 @@ struct SettleStage {
     /// The turn into history before its answer, or given up, so that the next one need not wait for it.
     private func endTurn(_ exchange: Exchange) async {
         switch exchange.outcome {
-        case .success(.whole(let reply)): await remember(exchange, reply)
+        case .success(.whole): await remember(exchange)
         case .success(.streamed): if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }
         case .success(.refused), .failure: await forgetTurn(exchange)
         case .success(.local), .success(.replayed), nil: break
         }
     }
 
-    private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
-        guard let session = exchange.session, let memory = services.sessions else { return }
+    private func remember(_ exchange: Exchange) async {
+        guard let session = exchange.session, let memory = services.sessions, let reply = exchange.wholeReply
+        else { return }
         let (message, whole) = reply.withBody { body in
             let message = body.extracting(exchange.call.reply?.choice.delta ?? .empty)
             return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
@@ -193,7 +195,7 @@ struct SettleStage {
     // MARK: Charging
 
     private func charge(_ exchange: Exchange) {
-        guard let slot = exchange.slot, let reservation = exchange.reservation else { return }
+        guard let slot = exchange.caller?.slot, let reservation = exchange.reservation else { return }
         exchange.reservation = nil
         if exchange.call.sends == 0 { return slot.giveBack(reservation) }
         let estimated = exchange.call.relay.deltas
@@ -207,57 +209,46 @@ struct SettleStage {
     private func record(_ exchange: Exchange, _ ending: Outcome, _ outcome: Result<Served, GatewayError>) {
         if exchange.endpoint.isHealth { return }
         let call = exchange.call
-        let now = services.loop.now
-        let duration = now - exchange.arrivedAt
-        var problem: TokenProblem?
+        let connection = exchange.connection
+        var record = AccessRecord(
+            time: exchange.arrivedWall, method: connection.method.text, path: exchange.endpoint.label,
+            client: exchange.loggedClient)
         if case .failure(.invalidAPIKey(let reason)) = outcome {
             services.metrics.authenticationFailed(reason)
-            problem = reason
+            record.tokenProblem = reason
         }
         if ending == Outcome(.clientGone) { services.metrics.clientGone() }
         if exchange.sessionDegraded != nil, ending == .ok {
             services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
         }
-        services.metrics.requestEnded(ending, pool: call.pool?.index, duration: duration)
-        if let pool = call.pool {
-            if let usage = call.usage { services.metrics.tokens(usage, pool: pool.index) }
-            if call.firstContentAt != .zero {
-                services.metrics.firstToken(after: call.firstContentAt - exchange.arrivedAt, pool: pool.index)
-            }
-            if let overhead = exchange.overhead { services.metrics.overhead(overhead, pool: pool.index) }
-        }
-        services.metrics.received(bytes: exchange.connection.bytesReceived)
-        services.metrics.sent(bytes: exchange.connection.bytesSent)
+        record.outcome = ending
+        record.usage = call.usage
+        record.bytesIn = connection.bytesReceived
+        record.bytesOut = connection.bytesSent
+        record.duration = services.loop.now - exchange.arrivedAt
+        if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
+        let overhead = exchange.overhead
+        record.overhead = overhead ?? .zero
+        services.metrics.requestEnded(
+            ending, pool: call.pool?.index, duration: record.duration, timeToFirstToken: record.timeToFirstToken,
+            overhead: overhead, usage: record.usage)
+        services.metrics.transferred(bytesIn: record.bytesIn, bytesOut: record.bytesOut)
         guard let log = services.accessLog else { return }
-        var record = AccessRecord(
-            time: exchange.arrivedWall, method: exchange.connection.method.text, path: exchange.endpoint.label,
-            client: exchange.clientText)
-        record.principal = exchange.principal?.id
-        record.tokenProblem = problem
-        record.pool = call.pool?.name
+        record.principal = exchange.caller?.loggedID
+        record.pool = call.pool?.loggedName
         record.fallback = exchange.fallback
         record.hasSession = exchange.session != nil
         record.isStream = call.request?.isStream ?? false
         record.status = exchange.status
-        record.outcome = ending
-        record.replica = call.replica?.name
+        record.replica = call.replica?.loggedName
         record.attempts = call.sends
         record.resumes = call.resumes
         record.resumedBy = call.resumedBy
-        record.usage = call.usage
-        record.bytesIn = exchange.connection.bytesReceived
-        record.bytesOut = exchange.connection.bytesSent
-        if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
-        record.duration = duration
         record.queueWait = call.queueWait
-        if let overhead = exchange.overhead { record.overhead = overhead }
-        exchange.connection.withRequest { bytes in
-            let model = call.request?.model.raw ?? .empty
-            let body = bytes.extracting(exchange.connection.bodyRange)
-            exchange.requestID.withBytes { id in
-                let known = call.pool == nil ? body.extracting(0..<0) : body.extracting(model)
-                log.append(record, requestID: id, model: known)
-            }
+        connection.withRequest { bytes in
+            let model = call.pool == nil ? ByteRange.empty : call.request?.model.raw ?? .empty
+            let body = bytes.extracting(connection.bodyRange)
+            exchange.requestID.withBytes { log.append(record, requestID: $0, model: body.extracting(model)) }
         }
     }
 }

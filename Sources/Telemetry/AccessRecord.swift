@@ -10,13 +10,13 @@ package struct AccessRecord {
     /// When the request's head was complete.
     package var time: WallTime
     /// ``Principal/id``; `nil` before authentication.
-    package var principal: String?
+    package var principal: LogText?
     /// Why the credential was refused, if it was.
     package var tokenProblem: TokenProblem?
     package var method: StaticString
     /// What was asked for, from a fixed list such as `chat_completions`; never the URL.
     package var path: StaticString
-    package var pool: String?
+    package var pool: LogText?
     /// The model that was asked instead of the one that the client named.
     package var fallback: String?
     package var hasSession = false
@@ -25,7 +25,7 @@ package struct AccessRecord {
     package var status = 0
     package var outcome = Outcome.ok
     /// The replica that sent the end of the answer, or the last one tried.
-    package var replica: String?
+    package var replica: LogText?
     package var attempts = 0
     package var resumes = 0
     /// How the stream was continued to its end.
@@ -38,9 +38,9 @@ package struct AccessRecord {
     package var queueWait: Interval = .zero
     package var overhead: Interval = .zero
     /// The peer's address without its port, or what a trusted proxy named.
-    package var client: String
+    package var client: LogText
 
-    package init(time: WallTime, method: StaticString, path: StaticString, client: String) {
+    package init(time: WallTime, method: StaticString, path: StaticString, client: LogText) {
         self.time = time
         self.method = method
         self.path = path
@@ -60,7 +60,7 @@ package struct AccessRecord {
             line.put("\",\"id\":")
             line.put(quoted: requestID, limit: 128)
             line.put(",\"principal\":")
-            line.put(quotedOrNull: principal)
+            line.put(principal)
             if let tokenProblem {
                 line.put(",\"token_problem\":")
                 line.put(quoted: tokenProblem.label)
@@ -72,7 +72,7 @@ package struct AccessRecord {
             line.put("\",\"model\":")
             if model.isEmpty { line.put("null") } else { line.put(quoted: model, limit: 128) }
             line.put(",\"pool\":")
-            line.put(quotedOrNull: pool)
+            line.put(pool)
             line.put(",\"fallback\":")
             if let fallback { line.put(quoted: fallback, limit: 128) } else { line.put("null") }
             if hasSession { line.put(",\"session\":true") } else { line.put(",\"session\":false") }
@@ -82,10 +82,10 @@ package struct AccessRecord {
             line.put(",\"outcome\":")
             if outcome == .ok { line.put("\"ok\"") } else { line.put(quoted: outcome.label) }
             line.put(",\"replica\":")
-            line.put(quotedOrNull: replica)
+            line.put(replica)
             putNumbers(on: &line)
             line.put(",\"client\":")
-            line.put(quoted: client, limit: 64)
+            line.put(client)
             line.put("}\n")
         }
     }
@@ -97,7 +97,7 @@ package struct AccessRecord {
         line.put(",\"resumes\":")
         line.put(decimal: resumes)
         line.put(",\"resumed_by\":")
-        line.put(quotedOrNull: resumedBy?.label)
+        if let resumedBy { line.put(quoted: resumedBy.label) } else { line.put("null") }
         if let usage {
             line.put(",\"prompt_tokens\":")
             line.put(decimal: usage.promptTokens)
@@ -115,7 +115,7 @@ package struct AccessRecord {
         line.put(",\"duration_ms\":")
         line.put(milliseconds: duration.nanoseconds)
         line.put(",\"queue_ms\":")
-        line.put(milliseconds: queueWait.nanoseconds)
+        if queueWait == .zero { line.put("0.000") } else { line.put(milliseconds: queueWait.nanoseconds) }
         line.put(",\"overhead_ms\":")
         line.put(milliseconds: overhead.nanoseconds)
     }

@@ -200,11 +200,6 @@ public struct ByteCursor: ~Copyable {
         text.withUTF8 { put(quoted: $0.span, limit: limit) }
     }
 
-    @inlinable @inline(__always)
-    public mutating func put(quotedOrNull text: String?) {
-        if let text { put(quoted: text) } else { put("null") }
-    }
-
     /// What a client made up, or a name outside ASCII.
     @inline(never)
     private mutating func putEscaped(_ text: Span<UInt8>, limit: Int) {

@@ -21,14 +21,14 @@ import Wire
     @Test func `a full record is one line with every member in its place`() {
         var record = AccessRecord(
             time: WallTime(nanosecondsSinceEpoch: 1_789_372_987_042_000_000), method: "POST", path: "chat_completions",
-            client: "192.0.2.7")
-        record.principal = "key_1"
-        record.pool = "chat"
+            client: LogText("192.0.2.7"))
+        record.principal = LogText("key_1")
+        record.pool = LogText("chat")
         record.fallback = "small"
         record.hasSession = true
         record.isStream = true
         record.status = 200
-        record.replica = "gpu-a"
+        record.replica = LogText("gpu-a")
         record.attempts = 2
         record.resumes = 1
         record.resumedBy = .prefill
@@ -51,7 +51,7 @@ import Wire
     }
 
     @Test func `what is not known is null, and a refused credential says why`() throws {
-        var record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "GET", path: "models", client: "::1")
+        var record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "GET", path: "models", client: LogText("::1"))
         record.tokenProblem = .badSignature
         record.outcome = Outcome(.invalidAPIKey(.badSignature))
         let found = try members(line(record))
@@ -77,8 +77,8 @@ import Wire
             }
             var record = AccessRecord(
                 time: WallTime(secondsSinceEpoch: Int64(generator.next() % 4_000_000_000)), method: "POST",
-                path: "other", client: "10.0.0.1")
-            record.principal = String(decoding: bytes(), as: UTF8.self)
+                path: "other", client: LogText("10.0.0.1"))
+            record.principal = LogText(String(decoding: bytes(), as: UTF8.self))
             record.status = Int(generator.next() % 600)
             record.duration = Interval(nanoseconds: Int64(truncatingIfNeeded: generator.next()))
             let (id, model) = (bytes(), bytes())
@@ -94,7 +94,7 @@ import Wire
     }
 
     @Test func `long text is cut between characters`() throws {
-        let record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "POST", path: "other", client: "-")
+        let record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "POST", path: "other", client: LogText("-"))
         let found = try members(line(record, model: Array(("a" + String(repeating: "é", count: 100)).utf8)))
         #expect(found["model"] == .string("a" + String(repeating: "é", count: 63)))
     }
