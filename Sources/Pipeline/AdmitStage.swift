@@ -22,8 +22,14 @@ package struct AdmittedRequest {
 struct AdmitStage {
     let services: LoopServices
 
+    @inline(__always)
     func run(_ authorized: AuthorizedRequest) throws(GatewayError) -> AdmittedRequest {
-        let exchange = authorized.exchange
+        try reserve(authorized.exchange)
+        return AdmittedRequest(exchange: authorized.exchange)
+    }
+
+    @inline(never)
+    private func reserve(_ exchange: Exchange) throws(GatewayError) {
         let estimate = exchange.connection.bodyRange.count / 4 + (exchange.call.request?.maxTokensInForce ?? 0)
         guard let caller = exchange.caller else { throw .internalError }
         while true {
@@ -32,7 +38,7 @@ struct AdmitStage {
                 exchange.reservation = reservation
                 exchange.standing = standing
                 services.metrics.limiterAllowed()
-                return AdmittedRequest(exchange: exchange)
+                return
             case .refused(let kind, let retryAfter, let standing):
                 exchange.standing = standing
                 services.metrics.limiterRejected(kind)

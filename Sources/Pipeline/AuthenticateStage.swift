@@ -37,13 +37,19 @@ package struct AuthenticatedInference {
 struct AuthenticateStage {
     let services: LoopServices
 
+    @inline(__always)
     func run(_ request: IncomingRequest) throws(GatewayError) -> AuthenticatedRequest {
-        let exchange = request.exchange
+        try identify(request.exchange)
+        return AuthenticatedRequest(exchange: request.exchange)
+    }
+
+    @inline(never)
+    private func identify(_ exchange: Exchange) throws(GatewayError) {
         let field = exchange.connection.first(.authorization)
         guard let field else {
             if services.settings.requiresCredential { throw .invalidAPIKey(.missing) }
             exchange.caller = caller(Self.anonymous)
-            return AuthenticatedRequest(exchange: exchange)
+            return
         }
         let generation = services.shared.authenticator.generation
         let now = exchange.arrivedWall
@@ -58,7 +64,6 @@ struct AuthenticateStage {
             services.tokens.insert(value, principal: caller.principal, attachment: caller, generation: generation)
             return caller
         }
-        return AuthenticatedRequest(exchange: exchange)
     }
 
     private func caller(_ principal: Principal) -> Caller {

@@ -17,18 +17,25 @@ package struct AuthorizedRequest {
 struct AuthorizeStage {
     let services: LoopServices
 
+    @inline(__always)
     func run(_ read: ReadRequest) throws(GatewayError) -> AuthorizedRequest {
-        let exchange = read.exchange
-        guard let request = exchange.call.request, let caller = exchange.caller else { throw .internalError }
-        let found = try find(request, exchange.connection)
-        let model = found.model
-        guard caller.principal.mayUse(model: model.name) else { throw .modelNotAllowed(model: model.name) }
-        exchange.model = model
-        exchange.call.pool = found.pool
-        exchange.call.modelName = model.name
-        return AuthorizedRequest(exchange: exchange)
+        try findPool(read.exchange)
+        return AuthorizedRequest(exchange: read.exchange)
     }
 
+    @inline(never)
+    private func findPool(_ exchange: Exchange) throws(GatewayError) {
+        guard let request = exchange.call.request, let caller = exchange.caller else { throw .internalError }
+        let found = try find(request, exchange.connection)
+        guard caller.principal.mayUse(model: found.model.name) else {
+            throw .modelNotAllowed(model: found.model.name)
+        }
+        exchange.model = found.model
+        exchange.call.pool = found.pool
+        exchange.call.modelName = found.model.name
+    }
+
+    @inline(__always)
     private func find(
         _ request: ChatRequest, _ connection: ServerConnection
     ) throws(GatewayError) -> RecentModels.Known {

@@ -35,7 +35,7 @@ package final class Exchange {
     var standing: KeyBudget.Standing?
     var model: ServedModel?
     /// The model that was asked instead of the one that the client named.
-    var fallback: String?
+    var loggedFallback: LogText?
     var session: OpenSession?
     /// The session that the request names, whether it could be opened or not.
     var sessionID: String?
@@ -43,8 +43,6 @@ package final class Exchange {
     var sessionDegraded: StaticString?
     /// A stream ended with an error event.
     var didBreakStream = false
-    /// A replica's whole reply, as long as it is not sent.
-    var wholeReply: WholeReply?
     /// What `settle` has to answer, and how that ended.
     var outcome: Result<Served, GatewayError>?
     var ending = Outcome.ok
@@ -89,13 +87,13 @@ package final class Exchange {
     private func clear() {
         call.reset()
         endpoint = .unknown
-        arrivedAt = connection.loop.now
-        arrivedWall = connection.loop.wallNow
+        arrivedAt = services.loop.now
+        arrivedWall = services.loop.wallNow
         caller = nil
         reservation = nil
         standing = nil
         model = nil
-        fallback = nil
+        loggedFallback = nil
         session = nil
         sessionID = nil
         sessionDegraded = nil

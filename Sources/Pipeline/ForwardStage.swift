@@ -29,7 +29,7 @@ struct ForwardStage {
             {
                 continue
             }
-            return try served(exchange, fallback?.finalResult(exchange, result) ?? result)
+            return try served(fallback?.finalResult(exchange, result) ?? result)
         }
     }
 
@@ -52,13 +52,9 @@ struct ForwardStage {
         appendFields(exchange)
     }
 
-    private func served(
-        _ exchange: Exchange, _ result: Result<ForwardResult, GatewayError>
-    ) throws(GatewayError) -> Served {
+    private func served(_ result: Result<ForwardResult, GatewayError>) throws(GatewayError) -> Served {
         switch try result.get() {
-        case .whole(let reply):
-            exchange.wholeReply = reply
-            return .whole
+        case .whole(let reply): return .whole(reply)
         case .streamed: return .streamed
         case .refused(let status, let body, let retryAfter):
             return .refused(status: status, body: body, retryAfter: retryAfter)

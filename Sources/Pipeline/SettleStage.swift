@@ -13,9 +13,7 @@ struct SettleStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ exchange: Exchange, _ outcome: Result<Served, GatewayError>) async {
-        // From here on the exchange has it: what lies beside an `await` would have its own room in the task's frame.
-        exchange.outcome = outcome
+    func run(_ exchange: Exchange) async {
         if exchange.session != nil { await endTurn(exchange) }
         answer(exchange)
         if exchange.connection.needsFlush { await flush(exchange) }
@@ -32,10 +30,9 @@ struct SettleStage {
 
     @inline(never)
     private func close(_ exchange: Exchange) {
-        guard let outcome = exchange.outcome.take() else { return }
-        let ending = exchange.ending
         charge(exchange)
-        record(exchange, ending, outcome)
+        if !exchange.endpoint.isHealth { record(exchange) }
+        exchange.outcome = nil
     }
 
     // MARK: Answering
@@ -60,8 +57,7 @@ struct SettleStage {
     private func answer(_ exchange: Exchange, _ served: Served) -> Outcome? {
         switch served {
         case .local(let answer): self.answer(exchange, answer)
-        case .whole:
-            guard let reply = exchange.wholeReply.take() else { break }
+        case .whole(let reply):
             reply.withBody { send($0, exchange) }
             if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
         case .streamed:
@@ -137,16 +133,15 @@ struct SettleStage {
     /// The turn into history before its answer, or given up, so that the next one need not wait for it.
     private func endTurn(_ exchange: Exchange) async {
         switch exchange.outcome {
-        case .success(.whole): await remember(exchange)
+        case .success(.whole(let reply)): await remember(exchange, reply)
         case .success(.streamed): if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }
         case .success(.refused), .failure: await forgetTurn(exchange)
         case .success(.local), .success(.replayed), nil: break
         }
     }
 
-    private func remember(_ exchange: Exchange) async {
-        guard let session = exchange.session, let memory = services.sessions, let reply = exchange.wholeReply
-        else { return }
+    private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
+        guard let session = exchange.session, let memory = services.sessions else { return }
         let (message, whole) = reply.withBody { body in
             let message = body.extracting(exchange.call.reply?.choice.delta ?? .empty)
             return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
@@ -206,49 +201,59 @@ struct SettleStage {
 
     // MARK: Counting and logging
 
-    private func record(_ exchange: Exchange, _ ending: Outcome, _ outcome: Result<Served, GatewayError>) {
-        if exchange.endpoint.isHealth { return }
+    private func record(_ exchange: Exchange) {
         let call = exchange.call
         let connection = exchange.connection
         var record = AccessRecord(
-            time: exchange.arrivedWall, method: connection.method.text, path: exchange.endpoint.label,
-            client: exchange.loggedClient)
-        if case .failure(.invalidAPIKey(let reason)) = outcome {
-            services.metrics.authenticationFailed(reason)
-            record.tokenProblem = reason
-        }
-        if ending == Outcome(.clientGone) { services.metrics.clientGone() }
-        if exchange.sessionDegraded != nil, ending == .ok {
-            services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
-        }
-        record.outcome = ending
+            time: exchange.arrivedWall, method: connection.method.text, path: exchange.endpoint.label)
+        record.outcome = exchange.ending
         record.usage = call.usage
         record.bytesIn = connection.bytesReceived
         record.bytesOut = connection.bytesSent
         record.duration = services.loop.now - exchange.arrivedAt
         if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
-        let overhead = exchange.overhead
-        record.overhead = overhead ?? .zero
-        services.metrics.requestEnded(
-            ending, pool: call.pool?.index, duration: record.duration, timeToFirstToken: record.timeToFirstToken,
-            overhead: overhead, usage: record.usage)
-        services.metrics.transferred(bytesIn: record.bytesIn, bytesOut: record.bytesOut)
+        record.overhead = exchange.overhead
+        count(exchange, &record)
         guard let log = services.accessLog else { return }
-        record.principal = exchange.caller?.loggedID
-        record.pool = call.pool?.loggedName
-        record.fallback = exchange.fallback
         record.hasSession = exchange.session != nil
         record.isStream = call.request?.isStream ?? false
         record.status = exchange.status
-        record.replica = call.replica?.loggedName
         record.attempts = call.sends
         record.resumes = call.resumes
         record.resumedBy = call.resumedBy
         record.queueWait = call.queueWait
+        let pool = call.pool
         connection.withRequest { bytes in
-            let model = call.pool == nil ? ByteRange.empty : call.request?.model.raw ?? .empty
+            let model = pool == nil ? ByteRange.empty : call.request?.model.raw ?? .empty
             let body = bytes.extracting(connection.bodyRange)
-            exchange.requestID.withBytes { log.append(record, requestID: $0, model: body.extracting(model)) }
+            exchange.requestID.withBytes { id in
+                log.append { lines, timestamp in
+                    record.append(
+                        to: &lines, timestamp: &timestamp, requestID: id, model: body.extracting(model),
+                        principal: exchange.caller?.loggedID, pool: pool?.loggedName,
+                        fallback: exchange.loggedFallback, replica: call.replica?.loggedName,
+                        client: exchange.loggedClient)
+                }
+            }
+        }
+    }
+
+    /// Counts what `record` says. A refused credential's reason is added to it.
+    private func count(_ exchange: Exchange, _ record: inout AccessRecord) {
+        let metrics = services.metrics
+        metrics.requestEnded(
+            record.outcome, pool: exchange.call.pool?.index, duration: record.duration,
+            timeToFirstToken: record.timeToFirstToken, overhead: record.overhead, usage: record.usage)
+        metrics.transferred(bytesIn: record.bytesIn, bytesOut: record.bytesOut)
+        if record.outcome == .ok {
+            if exchange.sessionDegraded != nil {
+                services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
+            }
+        } else if record.outcome == Outcome(.clientGone) {
+            metrics.clientGone()
+        } else if case .failure(.invalidAPIKey(let reason)) = exchange.outcome {
+            metrics.authenticationFailed(reason)
+            record.tokenProblem = reason
         }
     }
 }

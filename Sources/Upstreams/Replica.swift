@@ -56,6 +56,8 @@ package final class Replica: Sendable {
     package var name: String { settings.name }
     /// Its name as the access log shows it.
     package let loggedName: LogText
+    /// The field of a reply's head that names it, with its line end.
+    package let nameField: [UInt8]
 
     private let inFlightCount = Atomic<Int>(0)
     /// Serving, by health and intent.
@@ -85,6 +87,7 @@ package final class Replica: Sendable {
         self.metricsIndex = metricsIndex
         self.tls = tls
         loggedName = LogText(settings.name)
+        nameField = Array("x-weir-replica: \(settings.name)\r\n".utf8)
         snapshotLock = Mutex(HealthSnapshot(intent: .enabled, health: .unknown, share: HealthMachine.fullShare))
         breakerSettings = breaker
     }
