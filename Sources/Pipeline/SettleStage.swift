@@ -32,19 +32,19 @@ struct SettleStage {
     private func close(_ exchange: Exchange) {
         charge(exchange)
         if !exchange.endpoint.isHealth { record(exchange) }
-        exchange.outcome = nil
+        exchange.served = nil
+        if exchange.failure != nil { exchange.failure = nil }
     }
 
     // MARK: Answering
 
     @inline(never)
     private func answer(_ exchange: Exchange) {
-        switch exchange.outcome {
-        case .success(let served): exchange.ending = answer(exchange, served) ?? .ok
-        case .failure(let error):
+        if let served = exchange.served {
+            exchange.ending = answer(exchange, served) ?? .ok
+        } else if let error = exchange.failure {
             answer(exchange, error)
             exchange.ending = ending(error, exchange)
-        case nil: break
         }
     }
 
@@ -132,11 +132,11 @@ struct SettleStage {
 
     /// The turn into history before its answer, or given up, so that the next one need not wait for it.
     private func endTurn(_ exchange: Exchange) async {
-        switch exchange.outcome {
-        case .success(.whole(let reply)): await remember(exchange, reply)
-        case .success(.streamed): if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }
-        case .success(.refused), .failure: await forgetTurn(exchange)
-        case .success(.local), .success(.replayed), nil: break
+        switch exchange.served {
+        case .whole(let reply): await remember(exchange, reply)
+        case .streamed: if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }
+        case .refused, nil: await forgetTurn(exchange)
+        case .local, .replayed: break
         }
     }
 
@@ -251,7 +251,7 @@ struct SettleStage {
             }
         } else if record.outcome == Outcome(.clientGone) {
             metrics.clientGone()
-        } else if case .failure(.invalidAPIKey(let reason)) = exchange.outcome {
+        } else if case .invalidAPIKey(let reason) = exchange.failure {
             metrics.authenticationFailed(reason)
             record.tokenProblem = reason
         }
