@@ -218,13 +218,14 @@ struct SettleStage {
         if exchange.sessionDegraded != nil, ending == .ok {
             services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
         }
-        services.metrics.requestEnded(ending, pool: call.pool?.index, duration: duration)
-        if let pool = call.pool {
-            if let usage = call.usage { services.metrics.tokens(usage, pool: pool.index) }
+        let place = call.pool.map { services.upstreams.place(of: $0) }
+        services.metrics.requestEnded(ending, pool: place, duration: duration)
+        if let place {
+            if let usage = call.usage { services.metrics.tokens(usage, pool: place) }
             if call.firstContentAt != .zero {
-                services.metrics.firstToken(after: call.firstContentAt - exchange.arrivedAt, pool: pool.index)
+                services.metrics.firstToken(after: call.firstContentAt - exchange.arrivedAt, pool: place)
             }
-            if let overhead = exchange.overhead { services.metrics.overhead(overhead, pool: pool.index) }
+            if let overhead = exchange.overhead { services.metrics.overhead(overhead, pool: place) }
         }
         services.metrics.received(bytes: exchange.connection.bytesReceived)
         services.metrics.sent(bytes: exchange.connection.bytesSent)
