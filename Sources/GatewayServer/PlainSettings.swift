@@ -177,7 +177,8 @@ struct PlainSettings {
             name: replica.name, host: "\(host):\(url.port)", tlsHost: url.isTLS ? url.host : nil,
             pathPrefix: url.prefix,
             credential: replica.apiKey.map { "Bearer " + String(decoding: $0.bytes, as: UTF8.self) },
-            weight: replica.weight, kind: kind, maxInFlight: replica.maxInFlight, isBackup: replica.backup, probePath: pool.probe.path(for: replica.kind),
+            weight: replica.weight, kind: kind, maxInFlight: replica.maxInFlight, isBackup: replica.backup,
+            probePath: pool.probe.path(for: replica.kind),
             breaker: BreakerSettings(
                 failuresInARow: 5, failuresOf32: 24, shortest: .seconds(1), longest: .seconds(60),
                 needsProof: pool.probe.deepInterval > .zero && kind.abilities.contains(.tinyProbe)))

@@ -261,7 +261,8 @@ extension LoopUpstreams {
             return succeed(replica, journey, call)
         case .status(let status, let body, let retryAfter):
             let failure = UpstreamFailure(status: status)
-            metrics.attempted(failure.map { .failed($0) } ?? .rejected, replica: place(of: replica, in: journey.route.pool))
+            metrics.attempted(
+                failure.map { .failed($0) } ?? .rejected, replica: place(of: replica, in: journey.route.pool))
             if failure == .busy, let until = CoolDown.end(retryAfter: retryAfter, now: now) {
                 replica.state.coolDown(until: until)
                 replica.state.endedWithoutVerdict(call.modelName, now: now)
@@ -303,7 +304,9 @@ extension LoopUpstreams {
         case .status(let status, let body, _):
             if (400...499).contains(status) || status == 501 {
                 result = .refused
-                if way == .prefill, UpstreamError.blamesPrefill(body.span) { replica.state.refusedPrefill(now: loop.now) }
+                if way == .prefill, UpstreamError.blamesPrefill(body.span) {
+                    replica.state.refusedPrefill(now: loop.now)
+                }
             } else if status != 503 {
                 journey.failures.append((replica.state, way))
             }

@@ -4,9 +4,9 @@ import Wire
 
 /// Requests that span a reload.
 ///
-/// One that is at a replica stays there, and its old pool's settings hold for it. When it needs a replica again (a retry,
-/// a resume, its turn in the queue) it goes on in the configuration in force: with its weights, its limits, its new
-/// replicas, and none that it removed.
+/// One that is at a replica stays there, and its old pool's settings hold for it. When it needs a replica again (a
+/// retry, a resume, its turn in the queue) it goes on in the configuration in force: with its weights, its limits, its
+/// new replicas, and none that it removed.
 extension LoopUpstreams {
     /// The route in force for the call's model, which is the call's pool from now on.
     ///

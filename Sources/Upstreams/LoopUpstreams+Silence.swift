@@ -31,7 +31,8 @@ extension LoopUpstreams {
     func panicEnd(of call: UpstreamCall, at replica: Replica, in pool: Pool) -> Moment {
         let health = pool.settings.health
         let isSilent = Panic.isSilent(
-            replica.snapshot, sinceAnswer: loop.now - replica.state.answeredAt, window: health.interval * Int64(health.fall))
+            replica.snapshot, sinceAnswer: loop.now - replica.state.answeredAt,
+            window: health.interval * Int64(health.fall))
         guard isSilent else { return .never }
         if call.panicEnd == .never { call.panicEnd = loop.now + Panic.patience }
         return call.panicEnd

@@ -125,7 +125,9 @@ package final class Pool: Sendable {
 
     /// The replica as this pool has it, for one that another configuration's pool has; nil if it is gone.
     package func find(_ replica: Replica) -> Replica? {
-        if replica.index < replicas.count, replicas[replica.index].isSame(as: replica) { return replicas[replica.index] }
+        if replica.index < replicas.count, replicas[replica.index].isSame(as: replica) {
+            return replicas[replica.index]
+        }
         return replicas.first { $0.isSame(as: replica) }
     }
 
@@ -152,7 +154,9 @@ package final class Fleet: Sendable {
     package init(pools: [Pool], before: Fleet? = nil) {
         self.pools = pools
         let kept = Set(pools.flatMap(\.replicas).map { ObjectIdentifier($0.state) })
-        leaving = (before?.all ?? []).filter { !kept.contains(ObjectIdentifier($0.replica.state)) && $0.replica.inFlight > 0 }
+        leaving = (before?.all ?? []).filter { entry in
+            !kept.contains(ObjectIdentifier(entry.replica.state)) && entry.replica.inFlight > 0
+        }
         var byModel: [String: (pool: Int, model: Int)] = [:]
         for pool in pools {
             for (place, model) in pool.settings.models.enumerated() { byModel[model.name] = (pool.index, place) }

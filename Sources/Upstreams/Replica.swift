@@ -82,7 +82,7 @@ package final class Replica: Sendable {
     // MARK: Choosing it
 
     func availability(of model: String, now: Moment) -> ReplicaPicker.Availability {
-        guard state.isServing, !state.isCooling(now), state.mayPassActiveBreaker(model, now) else { return .unavailable }
+        guard isServing, !state.isCooling(now), state.mayPassActiveBreaker(model, now) else { return .unavailable }
         return inFlight < settings.maxInFlight ? .available : .full
     }
 

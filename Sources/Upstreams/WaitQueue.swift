@@ -46,7 +46,8 @@ package final class WaitQueue: Sendable {
         guard let worker = parking.loop.worker else { return nil }
         let waiter = Waiter(worker: worker, parking: parking)
         return queue.withLock { queue in
-            guard let entered = queue.enter(waiter, key: key, avoiding: exclusions, evenIfFull: evenIfFull) else { return nil }
+            let entered = queue.enter(waiter, key: key, avoiding: exclusions, evenIfFull: evenIfFull)
+            guard let entered else { return nil }
             count.store(queue.count, ordering: .sequentiallyConsistent)
             return (Ticket(inner: entered.ticket), entered.isCalled)
         }
