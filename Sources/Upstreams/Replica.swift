@@ -1,6 +1,7 @@
 import Balancing
 import GatewayCore
 import Reactor
+import Telemetry
 
 /// What the configuration says of one replica.
 package struct ReplicaSettings: Equatable, Sendable {
@@ -53,6 +54,10 @@ package final class Replica: Sendable {
     package let tls: TLSContext?
     package let state: ReplicaState
     package var name: String { settings.name }
+    /// Its name as the access log shows it.
+    package let loggedName: LogText
+    /// The field of a reply's head that names it, with its line end.
+    package let nameField: [UInt8]
 
     /// - Precondition: a replica with a `tlsHost` has a `tls`: nothing is ever sent to it in the clear.
     package init(_ settings: ReplicaSettings, index: Int, metricsIndex: Int, tls: TLSContext?, state: ReplicaState) {
@@ -62,6 +67,8 @@ package final class Replica: Sendable {
         self.metricsIndex = metricsIndex
         self.tls = tls
         self.state = state
+        loggedName = LogText(settings.name)
+        nameField = Array("x-weir-replica: \(settings.name)\r\n".utf8)
     }
 
     /// For a new connection: nil means plain.
