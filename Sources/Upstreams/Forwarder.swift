@@ -37,14 +37,17 @@ extension LoopUpstreams {
         guard let route = presentRoute(for: call) else { throw .noReplica(model: call.modelName) }
         let pool = route.pool
         let broken = call.relay.hasContent ? call.broken : nil
-        let attempt = Attempt(
-            call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken)
+        // Made in its place: a copy would cost as much again.
+        func attempt() -> Attempt {
+            Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken)
+        }
         let journey: Journey
         if let before = call.journey {
             journey = before
-            journey.begin(attempt, route)
+            journey.begin(on: route)
+            journey.attempt = attempt()
         } else {
-            journey = Journey(attempt, call, route)
+            journey = Journey(attempt(), call, route)
             call.journey = journey
         }
         if broken == nil { call.relay.begin(call) } else { journey.attempt.sent = sentSoFar(call) }
@@ -191,9 +194,9 @@ extension LoopUpstreams {
             self.route = route
         }
 
-        func begin(_ attempt: consuming Attempt, _ route: Route) {
+        /// Forgets the request before; its ``attempt`` is to be set anew.
+        func begin(on route: Route) {
             if self.route !== route { self.route = route }
-            self.attempt = attempt
             kept = nil
             idsKind = nil
             if !failures.isEmpty { failures = [] }

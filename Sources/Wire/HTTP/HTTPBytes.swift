@@ -212,7 +212,9 @@ extension Span where Element == UInt8 {
     @inline(__always)
     func trimmed(from start: Int, to end: Int) -> Range<Int> {
         // A space in front of the value, and none behind it.
-        if end &- start > 1, self[start] == ASCII.space, self[start &+ 1] > ASCII.space, self[end &- 1] > ASCII.space {
+        if end &- start > 1, start >= 0, end <= count, self[unchecked: start] == ASCII.space,
+            self[unchecked: start &+ 1] > ASCII.space, self[unchecked: end &- 1] > ASCII.space
+        {
             return start &+ 1..<end
         }
         var first = start
@@ -225,12 +227,17 @@ extension Span where Element == UInt8 {
     /// A number of decimal digits and nothing else, at most 2^53 (what every JSON reader can hold).
     func decimal(_ range: Range<Int>) -> Int? {
         guard !range.isEmpty else { return nil }
+        // Fifteen digits are below that whatever they are.
+        let isShort = range.count < 16
+        let digits = extracting(range)
         var value = 0
-        for index in range {
-            let digit = self[index] &- ASCII.zero
+        var index = 0
+        while index < digits.count {
+            let digit = digits[unchecked: index] &- ASCII.zero
             guard digit < 10 else { return nil }
             value = value &* 10 &+ Int(digit)
-            guard value <= 1 << 53 else { return nil }
+            guard isShort || value <= 1 << 53 else { return nil }
+            index &+= 1
         }
         return value
     }

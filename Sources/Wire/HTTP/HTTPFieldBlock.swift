@@ -121,7 +121,8 @@ struct FieldBlock: ~Copyable {
         let start = line.start
         let end = line.end
         let colon = line.colon
-        if bytes[start] == ASCII.space || bytes[start] == ASCII.tab { throw .foldedField }
+        let first = bytes[start]
+        if first == ASCII.space || first == ASCII.tab { throw .foldedField }
         guard colon < end else { throw .missingColon }
         guard colon > start else { throw .emptyFieldName }
         let id = FieldID.named(bytes, from: start, to: colon)
@@ -134,9 +135,11 @@ struct FieldBlock: ~Copyable {
             present |= bit
         }
         guard fields.count < limit else { throw .tooManyFields }
+        let value = bytes.trimmed(from: colon &+ 1, to: end)
         fields.append(
             HTTPField(
-                name: ByteRange(start..<colon), value: ByteRange(bytes.trimmed(from: colon &+ 1, to: end)), id: id))
+                name: ByteRange(start: start, count: colon &- start),
+                value: ByteRange(start: value.lowerBound, count: value.upperBound &- value.lowerBound), id: id))
     }
 
     private func checkName(_ bytes: Span<UInt8>, _ name: Range<Int>, _ id: FieldID) throws(HTTPViolation) {
