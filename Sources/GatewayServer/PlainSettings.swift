@@ -203,7 +203,8 @@ struct PlainSettings {
             retryPercent: Int(pool.retry.budgetRatio * 100), retriesPerSecond: pool.retry.budgetPerSecond,
             resumes: pool.retry.resume,
             queueLength: pool.queue.length, queueTimeout: pool.queue.timeout,
-            idleConnectionsMax: pool.idleConnectionsMax, resolveInterval: pool.resolveInterval, replyHead: connections.head, replyChunks: chunks)
+            idleConnectionsMax: pool.idleConnectionsMax, resolveInterval: pool.resolveInterval,
+            replyHead: connections.head, replyChunks: chunks)
     }
 
     var telemetryShape: TelemetryShape {

@@ -42,7 +42,8 @@ extension GatewayServer {
         let old = settings.withLock { $0 }
         let isFixed = new.listen.isSameListener(as: old.listen) && new.admin == old.admin
         if !isFixed || new.redis != old.redis || new.state != old.state {
-            throw StartProblem("listen (but for listen.tls), admin, state and redis can't change while running: restart")
+            throw StartProblem(
+                "listen (but for listen.tls), admin, state and redis can't change while running: restart")
         }
         let plain = PlainSettings(settings: new)
         return Prepared(

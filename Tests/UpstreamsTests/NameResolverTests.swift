@@ -69,7 +69,7 @@ private final class Rig: Sendable {
         }
     }
 
-    private func inside(_ body: @Sendable (NameResolver, Replica) -> Void) throws {
+    private func inside(_ body: @escaping @Sendable (NameResolver, Replica) -> Void) throws {
         try worker.call { loop in
             guard let inside = loop.resident as? Inside else { return }
             body(inside.resolver, inside.replica)
