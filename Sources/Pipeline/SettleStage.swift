@@ -240,8 +240,9 @@ struct SettleStage {
     /// Counts what `record` says. A refused credential's reason is added to it.
     private func count(_ exchange: Exchange, _ record: inout AccessRecord) {
         let metrics = services.metrics
+        let place = exchange.call.pool.map { services.upstreams.place(of: $0) }
         metrics.requestEnded(
-            record.outcome, pool: exchange.call.pool?.index, duration: record.duration,
+            record.outcome, pool: place, duration: record.duration,
             timeToFirstToken: record.timeToFirstToken, overhead: record.overhead, usage: record.usage)
         metrics.transferred(bytesIn: record.bytesIn, bytesOut: record.bytesOut)
         if record.outcome == .ok {
