@@ -100,98 +100,75 @@ static inline size_t weir_line_run(const uint8_t *at, size_t count) {
     return count;
 }
 
+// A byte that no HTTP field value may hold: a control character but the tab.
+static inline uint32_t weir_field_controls16(const uint8_t *at) {
+    weir_bytes16 bytes = weir_load16(at);
+    return weir_bits(((bytes < 0x20) & (bytes >= 0) & (bytes != '\t')) | (bytes == 0x7F));
+}
+
+// A byte that is equal to `byte`.
+static inline uint32_t weir_equal16(const uint8_t *at, uint8_t byte) {
+    return weir_bits(weir_load16(at) == (int8_t)byte);
+}
+
 // One line of a head, without its CRLF; `colon` is `end` where there is none.
 typedef struct { uint32_t start, colon, end; } weir_line;
 
-// What lies in 64 bytes: one bit for each.
-typedef struct { uint64_t controls, returns, colons; } weir_marks;
+// The first colon in `start..<end`, else `end`.
+static inline __attribute__((always_inline)) size_t weir_colon(
+    const uint8_t *at, size_t start, size_t end, size_t count) {
+    for (; start < end && start + 16 <= count; start += 16) {
+        uint32_t found = weir_equal16(at + start, ':');
+        if (!found) continue;
+        start += (size_t)__builtin_ctz(found);
+        return start < end ? start : end;
+    }
+    while (start < end && at[start] != ':') start++;
+    return start < end ? start : end;
+}
 
 // The lines of a head up to the empty one, which is the last of them. Returns how many; 0 when there are more than `max`,
 // when the head is not whole, and when a control character other than the tab is anywhere but in a CRLF.
+//
+// `look` finds control characters in `width` bytes.
 static inline __attribute__((always_inline)) size_t weir_find_lines(
-    const uint8_t *at, size_t count, weir_line *lines, size_t max, weir_marks (*look)(const uint8_t *)) {
-    weir_line *line = lines, *last = lines + max;
-    uint32_t start = 0, colon = 0;  // The colon's index plus one.
-    uint64_t feed = 0;              // The byte behind a carriage return, where that ended the block before.
-    for (size_t base = 0; base < count; base += 64) {
-        weir_marks marks;
-        if (base + 64 <= count) {
-            marks = look(at + base);
+    const uint8_t *at, size_t count, weir_line *lines, size_t max, size_t width, uint32_t (*look)(const uint8_t *)) {
+    size_t start = 0;
+    for (size_t index = 0; index < max; index++) {
+        size_t end = start;
+        uint32_t found = 0;
+        while (end + width <= count && !(found = look(at + end))) end += width;
+        if (found) {
+            end += (size_t)__builtin_ctz(found);
         } else {
-            uint8_t rest[64] = {0};  // A control character behind the end.
-            __builtin_memcpy(rest, at + base, count - base);
-            marks = look(rest);
+            while (end < count && (at[end] >= 0x20 || at[end] == '\t') && at[end] != 0x7F) end++;
         }
-        uint64_t returns = marks.returns, strays = marks.controls & ~(returns | returns << 1 | feed);
-        feed = returns >> 63;
-        for (; returns; returns &= returns - 1) {
-            uint32_t bit = (uint32_t)__builtin_ctzll(returns), end = (uint32_t)base + bit;
-            if (end + 1 >= count || at[end + 1] != '\n' || line == last) return 0;
-            if (start == end) {
-                // What is behind the head is not its concern.
-                if (strays & (((uint64_t)1 << bit) - 1)) return 0;
-                *line++ = (weir_line){start, end, end};
-                return (size_t)(line - lines);
-            }
-            if (!colon && marks.colons) colon = (uint32_t)base + (uint32_t)__builtin_ctzll(marks.colons) + 1;
-            *line++ = (weir_line){start, colon && colon <= end ? colon - 1 : end, end};
-            start = end + 2;
-            colon = 0;
-            marks.colons &= -((uint64_t)2 << bit);
-        }
-        if (strays) return 0;
-        if (!colon && marks.colons) colon = (uint32_t)base + (uint32_t)__builtin_ctzll(marks.colons) + 1;
+        if (end + 1 >= count || at[end] != '\r' || at[end + 1] != '\n') return 0;
+        size_t colon = weir_colon(at, start, end, count);
+        lines[index] = (weir_line){(uint32_t)start, (uint32_t)colon, (uint32_t)end};
+        if (start == end) return index + 1;
+        start = end + 2;
     }
     return 0;
-}
-
-static inline __attribute__((always_inline)) weir_mask16 weir_controls(weir_bytes16 bytes) {
-    return ((bytes < 0x20) & (bytes >= 0) & (bytes != '\t')) | (bytes == 0x7F);
-}
-
-static inline __attribute__((always_inline)) weir_marks weir_marks16(const uint8_t *at) {
-    weir_marks marks = {0, 0, 0};
-#pragma clang loop unroll(full)
-    for (int quarter = 0; quarter < 4; quarter++) {
-        weir_bytes16 bytes = weir_load16(at + quarter * 16);
-        marks.controls |= (uint64_t)weir_bits(weir_controls(bytes)) << quarter * 16;
-        marks.returns |= (uint64_t)weir_bits(bytes == '\r') << quarter * 16;
-        marks.colons |= (uint64_t)weir_bits(bytes == ':') << quarter * 16;
-    }
-    return marks;
 }
 
 #ifdef __x86_64__
 typedef uint8_t weir_unsigned32 __attribute__((ext_vector_type(32)));
 typedef _Bool weir_bits32 __attribute__((ext_vector_type(32)));
 
-// The assembly is empty. Without it Clang joins two such words as vectors of bits, and then takes them apart one by one.
-WEIR_AVX2 uint64_t weir_word(weir_mask32 mask) {
-    weir_bits32 bits = __builtin_convertvector(mask, weir_bits32);
+WEIR_AVX2 uint32_t weir_field_controls32(const uint8_t *at) {
+    weir_bytes32 bytes;
+    __builtin_memcpy(&bytes, at, sizeof bytes);
+    weir_mask32 low = (weir_mask32)((weir_unsigned32)bytes < 0x20);
+    weir_bits32 bits = __builtin_convertvector((low & (bytes != '\t')) | (bytes == 0x7F), weir_bits32);
     uint32_t word;
     __builtin_memcpy(&word, &bits, sizeof word);
-    __asm__("" : "+r"(word));
     return word;
-}
-
-WEIR_AVX2 weir_mask32 weir_controls32(weir_bytes32 bytes) {
-    return ((weir_mask32)((weir_unsigned32)bytes < 0x20) & (bytes != '\t')) | (bytes == 0x7F);
-}
-
-WEIR_AVX2 weir_marks weir_marks32(const uint8_t *at) {
-    weir_bytes32 low, high;
-    __builtin_memcpy(&low, at, sizeof low);
-    __builtin_memcpy(&high, at + 32, sizeof high);
-    return (weir_marks){
-        weir_word(weir_controls32(low)) | weir_word(weir_controls32(high)) << 32,
-        weir_word(low == '\r') | weir_word(high == '\r') << 32,
-        weir_word(low == ':') | weir_word(high == ':') << 32,
-    };
 }
 
 __attribute__((target("avx2"))) static size_t weir_head_lines_wide(
     const uint8_t *at, size_t count, weir_line *lines, size_t max) {
-    return weir_find_lines(at, count, lines, max, weir_marks32);
+    return weir_find_lines(at, count, lines, max, 32, weir_field_controls32);
 }
 #endif
 
@@ -199,12 +176,7 @@ static inline size_t weir_head_lines(const uint8_t *at, size_t count, weir_line 
 #ifdef __x86_64__
     if (__builtin_cpu_supports("avx2")) return weir_head_lines_wide(at, count, lines, max);
 #endif
-    return weir_find_lines(at, count, lines, max, weir_marks16);
-}
-
-// A byte that no HTTP field value may hold: a control character but the tab.
-static inline uint32_t weir_field_controls16(const uint8_t *at) {
-    return weir_bits(weir_controls(weir_load16(at)));
+    return weir_find_lines(at, count, lines, max, 16, weir_field_controls16);
 }
 
 // Anything but letters, digits and "-._": what DNS names and addresses are made of.
@@ -213,11 +185,6 @@ static inline uint32_t weir_host_specials16(const uint8_t *at) {
     weir_bytes16 folded = bytes | 0x20;
     weir_mask16 marks = (bytes < '-') | (bytes > '9') | (bytes == '/');
     return weir_bits(marks & ((folded < 'a') | (folded > 'z')) & (bytes != '_'));
-}
-
-// A byte that is equal to `byte`.
-static inline uint32_t weir_equal16(const uint8_t *at, uint8_t byte) {
-    return weir_bits(weir_load16(at) == (int8_t)byte);
 }
 
 // Anything but letters, digits and "-./", which are neighbours: what most paths are made of.
