@@ -34,6 +34,7 @@ package final class EventLoop {
     private var isStopping = false
     /// Streams with bytes left from this turn.
     private var revisits: [Stream] = []
+    private var sends = SendQueue()
 
     init(executor: LoopExecutor) {
         self.executor = executor
@@ -103,6 +104,26 @@ package final class EventLoop {
     /// Calls the handler of `stream` again in the next turn: for one that stopped early so that others get theirs.
     package func revisit(_ stream: Stream) { revisits.append(stream) }
 
+    // MARK: Sending
+
+    /// Sends a short piece at the end of the turn.
+    func sendLater(_ bytes: UnsafeRawBufferPointer, to stream: Stream, lane: UInt8) {
+        if !sends.hasRoom(for: bytes.count) { sendGathered() }
+        // What made room may have found it full.
+        if stream.canWrite { return sends.append(bytes, to: stream.descriptor, lane: lane) }
+        stream.keep(bytes)
+    }
+
+    /// Sends what was gathered now, if some of it is for `stream`.
+    func sendGathered(for stream: Stream) {
+        if sends.holds(stream.descriptor) { sendGathered() }
+    }
+
+    private func sendGathered() {
+        if sends.isEmpty { return }
+        sends.makeAll { descriptor, rest in (sources[Int(descriptor)] as? Stream)?.keep(rest) }
+    }
+
     // MARK: Running
 
     /// Makes ``run()`` return after the current turn.
@@ -110,6 +131,7 @@ package final class EventLoop {
 
     func run() {
         withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: Self.batch) { events in
+            sendGathered()
             while !isStopping {
                 turn(events)
             }
@@ -120,6 +142,7 @@ package final class EventLoop {
             executor.runReadyJobs()
             left -= 1
         }
+        sendGathered()
     }
 
     private func turn(_ events: UnsafeMutableBufferPointer<epoll_event>) {
@@ -139,7 +162,10 @@ package final class EventLoop {
             for stream in streams where !stream.isClosed { stream.handler?.becameReady(stream) }
         }
         timers.fire(now: now)
+        // The events of streams are passed on before requests are worked on.
+        sendGathered()
         executor.runReadyJobs()
+        sendGathered()
     }
 
     private func dispatch(events: UInt32, data: UInt64) {
