@@ -12,6 +12,9 @@ import Glibc
 package final class EventLoop {
     /// Events taken from the kernel in one turn.
     private static let batch = 256
+    /// A turn that only passed bytes on, as of streams, lasts at least so long: what comes meanwhile is one more event
+    /// for the next turn, or joins one, where it would have been a wake-up, a read and a send of its own.
+    private static let relayTurn = Interval.microseconds(100)
     /// How often jobs that are ready are run after the loop was stopped.
     private static let lastRounds = 1_024
 
@@ -163,9 +166,21 @@ package final class EventLoop {
         }
         timers.fire(now: now)
         // The events of streams are passed on before requests are worked on.
+        let hasPassedOn = !sends.isEmpty
         sendGathered()
-        executor.runReadyJobs()
-        sendGathered()
+        if executor.hasReadyJobs {
+            executor.runReadyJobs()
+            sendGathered()
+        } else if hasPassedOn {
+            pause(until: now + Self.relayTurn)
+        }
+    }
+
+    private func pause(until end: Moment) {
+        let left = (end - Self.monotonic()).nanoseconds
+        guard left > 0 else { return }
+        var time = timespec(tv_sec: 0, tv_nsec: Int(left))
+        nanosleep(&time, nil)
     }
 
     private func dispatch(events: UInt32, data: UInt64) {

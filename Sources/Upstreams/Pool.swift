@@ -1,6 +1,7 @@
 import Balancing
 import GatewayCore
 import Reactor
+import Telemetry
 import Wire
 
 /// Deadlines of one request towards its replicas. Plain settings: defaults are the configuration's.
@@ -91,12 +92,14 @@ package struct PoolSettings: Sendable {
 }
 
 /// A model under its public name, and what the replicas call it.
-package struct ServedModel: Equatable, Sendable {
-    package var name: String
+///
+/// A class, because every request keeps it: one reference instead of three. Immutable, so all loops may share it.
+package final class ServedModel: Sendable {
+    package let name: String
     /// The replicas' name where it differs.
-    package var upstreamName: String?
+    package let upstreamName: String?
     /// Models to ask instead, in order, when this one can't answer.
-    package var fallback: [String]
+    package let fallback: [String]
 
     package init(name: String, upstreamName: String?, fallback: [String] = []) {
         self.name = name
@@ -113,15 +116,26 @@ package final class Pool: Sendable {
     package let replicas: [Replica]
     package let queue: WaitQueue
     package var name: String { settings.name }
+    /// Its name as the access log shows it.
+    package let loggedName: LogText
 
     package init(_ settings: PoolSettings, index: Int, replicas: [Replica]) {
         self.settings = settings
         self.index = index
         self.replicas = replicas
+        loggedName = LogText(settings.name)
         queue = WaitQueue(lengthMax: settings.queueLength)
     }
 
     package var isAnyServing: Bool { replicas.contains { $0.isServing } }
+
+    /// The replica as this pool has it, for one that another configuration's pool has; nil if it is gone.
+    package func find(_ replica: Replica) -> Replica? {
+        if replica.index < replicas.count, replicas[replica.index].isSame(as: replica) {
+            return replicas[replica.index]
+        }
+        return replicas.first { $0.isSame(as: replica) }
+    }
 
     /// A place may be free at the replica: whoever waits longest for one looks.
     package func placeFreed(at replica: Replica, now: Moment) {
@@ -138,15 +152,27 @@ package final class Pool: Sendable {
 /// All pools of one configuration, and which of them serves a model. Replaced as a whole on reload.
 package final class Fleet: Sendable {
     package let pools: [Pool]
+    /// Replicas of configurations before this one that still had requests when it came.
+    package let leaving: [(pool: String, replica: Replica)]
     private let poolByModel: [String: (pool: Int, model: Int)]
 
-    package init(pools: [Pool]) {
+    /// - Parameter before: the fleet in force until now.
+    package init(pools: [Pool], before: Fleet? = nil) {
         self.pools = pools
+        let kept = Set(pools.flatMap(\.replicas).map { ObjectIdentifier($0.state) })
+        leaving = (before?.all ?? []).filter { entry in
+            !kept.contains(ObjectIdentifier(entry.replica.state)) && entry.replica.inFlight > 0
+        }
         var byModel: [String: (pool: Int, model: Int)] = [:]
         for pool in pools {
             for (place, model) in pool.settings.models.enumerated() { byModel[model.name] = (pool.index, place) }
         }
         poolByModel = byModel
+    }
+
+    /// Every replica that has or may get requests, with the name of its pool.
+    package var all: [(pool: String, replica: Replica)] {
+        pools.flatMap { pool in pool.replicas.map { (pool.name, $0) } } + leaving
     }
 
     /// All public models in the order of the configuration.
