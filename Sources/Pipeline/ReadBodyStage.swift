@@ -12,24 +12,40 @@ package struct ReadRequest {
 
 /// Reads the body, whole, and what the gateway needs of it in one pass.
 ///
-/// - In: ``AuthenticatedInference``. Out: ``ReadRequest``; the facts are in the call.
-/// - Throws: `.unsupportedMediaType` (415), `.bodyTooLarge` (413), `.bodyMemoryExhausted` (503), `.bodyTimeout` (408),
+/// - In: ``AuthenticatedInference``. Out: ``ReadRequest``; the facts are in the call. Nothing when it failed.
+/// - Fails with: `.unsupportedMediaType` (415), `.bodyTooLarge` (413), `.bodyMemoryExhausted` (503), `.bodyTimeout` (408),
 ///   `.invalidRequest` (400), `.malformedRequest` (400).
 struct ReadBodyStage {
     @inline(__always)
-    func run(_ request: AuthenticatedInference) async throws(GatewayError) -> ReadRequest {
-        let exchange = request.exchange
-        try checkType(exchange.connection)
-        if try !exchange.connection.takeBody() {
-            let deadline = exchange.arrivedAt + exchange.services.settings.totalTimeout
-            try await exchange.connection.receiveBody(until: deadline)
+    func run(_ request: AuthenticatedInference) async -> ReadRequest? {
+        if mustWait(request.exchange) { await receiveBody(request.exchange) }
+        return request.exchange.attempt { () throws(GatewayError) in try read(request) }
+    }
+
+    /// Checks what the head says of the body. - Returns: false when all of it came with the head, or when it failed.
+    @inline(never)
+    private func mustWait(_ exchange: Exchange) -> Bool {
+        let isWhole = exchange.attempt { () throws(GatewayError) in
+            try checkType(exchange.connection)
+            return try exchange.connection.takeBody()
         }
-        return try read(request)
+        return isWhole == false
     }
 
     @inline(never)
-    private func read(_ request: AuthenticatedInference) throws(GatewayError) -> ReadRequest {
+    private func receiveBody(_ exchange: Exchange) async {
+        do throws(GatewayError) {
+            let deadline = exchange.arrivedAt + exchange.services.settings.totalTimeout
+            try await exchange.connection.receiveBody(until: deadline)
+        } catch {
+            exchange.outcome = .failure(error)
+        }
+    }
+
+    @inline(never)
+    private func read(_ request: AuthenticatedInference) throws(GatewayError) -> ReadRequest? {
         let exchange = request.exchange
+        guard exchange.outcome == nil else { return nil }
         guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         let connection = exchange.connection
         let range = connection.bodyRange

@@ -7,8 +7,11 @@ import Wire
 
 /// The path of every request, in order. docs/request-path.md tells the same story with its failures.
 ///
+/// Whatever a step finds lies in the exchange, an outcome too: a step that returns nothing has left one there. So the
+/// task of an open stream holds next to nothing (docs/performance.md).
+///
 /// - Isolation: its loop. One long-lived task for each client connection runs ``serve(_:)``.
-package struct RequestPath {
+package final class RequestPath {
     let services: LoopServices
 
     private let receive: ReceiveStage
@@ -36,53 +39,63 @@ package struct RequestPath {
     package func serve(_ connection: ServerConnection) async {
         let exchange = Exchange(connection, services: services)
         services.metrics.connectionAccepted()
-        while true {
-            do throws(GatewayError) {
-                guard try await connection.receiveHead() else { break }
-                exchange.begin()
-                await serve(exchange)
-            } catch {
-                await refuse(exchange, error)
-            }
+        while await wait(exchange) {
+            await serve(exchange)
             guard connection.canContinue else { break }
         }
         services.metrics.connectionClosed()
         await connection.close(reset: exchange.mustReset)
     }
 
-    /// Answers bytes that never became a request.
-    private func refuse(_ exchange: Exchange, _ error: GatewayError) async {
-        exchange.beginMalformed()
-        await settle.run(exchange, .failure(error))
+    /// Waits for the next request. Bytes that never became one are a failed one.
+    ///
+    /// - Returns: false when the connection is over.
+    @inline(never)
+    private func wait(_ exchange: Exchange) async -> Bool {
+        do throws(GatewayError) {
+            guard try await exchange.connection.receiveHead() else { return false }
+            exchange.begin()
+        } catch {
+            exchange.beginMalformed()
+            exchange.outcome = .failure(error)
+        }
+        return true
     }
 
     /// Serves one request. Every request, however it ends, passes through `settle` exactly once.
-    func serve(_ exchange: Exchange) async {
-        let outcome: Result<Served, GatewayError>
-        do throws(GatewayError) {
-            let incoming = try receive.run(exchange)  // what is asked for
-            switch incoming {
-            case .local(let answer):
-                outcome = .success(.local(answer))
+    @inline(__always)  // One frame less for each open stream.
+    private func serve(_ exchange: Exchange) async {
+        if let inference = accept(exchange),
+            let read = await readBody.run(inference),  // what, within limits
+            let admitted = admit(read),
+            let recalled = await recall.run(admitted)  // what was said before
+        {
+            await forward.run(recalled)  // a replica, with failover
+        }
+        await settle.run(exchange)  // remember, answer, charge, count, log
+    }
+
+    @inline(never)
+    private func accept(_ exchange: Exchange) -> AuthenticatedInference? {
+        guard exchange.outcome == nil else { return nil }
+        return exchange.attempt { () throws(GatewayError) in
+            switch try receive.run(exchange) {  // what is asked for
+            case .local(let answer): exchange.outcome = .success(.local(answer))
             case .request(let incoming):
                 let authenticated = try authenticate.run(incoming)  // who is asking
-                guard let inference = authenticated.inference else {
-                    outcome = .success(.local(try authorize.models(authenticated)))
-                    break
-                }
-                let read = try await readBody.run(inference)  // what, within limits
-                let authorized = try authorize.run(read)  // may they, at all
-                let admitted = try admit.run(authorized)  // may they, now
-                switch try await recall.run(admitted) {  // what was said before
-                case .replay(let reply): outcome = .success(.replayed(reply))
-                case .request(let recalled):
-                    outcome = .success(try await forward.run(recalled))  // a replica, with failover
-                }
+                if let inference = authenticated.inference { return inference }
+                exchange.outcome = .success(.local(try authorize.models(authenticated)))
             }
-        } catch {
-            outcome = .failure(error)
+            return nil
         }
-        await settle.run(exchange, outcome)  // remember, answer, charge, count, log
+    }
+
+    @inline(never)
+    private func admit(_ read: ReadRequest) -> AdmittedRequest? {
+        read.exchange.attempt { () throws(GatewayError) in
+            let authorized = try authorize.run(read)  // may they, at all
+            return try admit.run(authorized)  // may they, now
+        }
     }
 }
 

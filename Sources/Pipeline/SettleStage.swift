@@ -13,15 +13,14 @@ struct SettleStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ exchange: Exchange, _ outcome: Result<Served, GatewayError>) async {
-        // From here on the exchange has it: what lies beside an `await` would have its own room in the task's frame.
-        exchange.outcome = outcome
+    func run(_ exchange: Exchange) async {
         if exchange.session != nil { await endTurn(exchange) }
         answer(exchange)
         if exchange.connection.needsFlush { await flush(exchange) }
         close(exchange)
     }
 
+    @inline(never)
     private func flush(_ exchange: Exchange) async {
         do throws(GatewayError) {
             try await exchange.connection.flush()
@@ -134,6 +133,7 @@ struct SettleStage {
     // MARK: Sessions
 
     /// The turn into history before its answer, or given up, so that the next one need not wait for it.
+    @inline(never)
     private func endTurn(_ exchange: Exchange) async {
         switch exchange.outcome {
         case .success(.whole(let reply)): await remember(exchange, reply)

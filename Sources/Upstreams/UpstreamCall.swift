@@ -66,6 +66,8 @@ package final class UpstreamCall {
     var sending = Sending(way: nil)
     /// What it came to, once it has.
     var outcome: LoopUpstreams.SendOutcome?
+    /// How forwarding it ended: whoever awaited that takes it.
+    package var result: Result<ForwardResult, GatewayError>?
     /// The machine of the request while it is forwarded.
     var journey: LoopUpstreams.Journey?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
