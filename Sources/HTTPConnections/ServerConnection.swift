@@ -289,6 +289,17 @@ public final class ServerConnection {
         try input.withBytes(nil, read)
     }
 
+    /// Forgets the current request's head but for its method, version and framing: an open stream needs none of it.
+    package func forgetHead() {
+        guard headEnd > 0, isBodyRead else { return }
+        input.removeFirst(headEnd)
+        input.shrink()
+        body = body.lowerBound - headEnd..<body.upperBound - headEnd
+        requestEnd -= headEnd
+        headEnd = 0
+        head.releaseFields()
+    }
+
     /// Where the body lies among the request's bytes. Empty before ``receiveBody()``.
     package var bodyRange: Range<Int> { body }
 

@@ -16,7 +16,6 @@ package final class Exchange {
     package let services: LoopServices
     let call: UpstreamCall
     /// The peer, for the log and for `X-Forwarded-For`.
-    let peer: SocketAddress?
     let peerText: String
     let isPeerTrusted: Bool
 
@@ -53,7 +52,7 @@ package final class Exchange {
         self.connection = connection
         self.services = services
         call = UpstreamCall(client: connection, buffers: services.upstreams.buffers)
-        peer = connection.stream.peer
+        let peer = connection.stream.peer
         peerText = peer?.host ?? "unknown"
         isPeerTrusted = peer.map { peer in services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
         call.delegate = self

@@ -56,7 +56,7 @@ struct ReadBodyStage {
                 throw error.error
             }
         }
-        exchange.call.request = read
+        exchange.call.begin(with: read)
         return ReadRequest(exchange: exchange)
     }
 

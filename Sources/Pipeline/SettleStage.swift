@@ -90,7 +90,7 @@ struct SettleStage {
         var rewrite = ChatRewrite()
         rewrite.model = BodyEdits.quoted(exchange.call.modelName)
         var renamed = ByteWriter(capacity: body.count + 64)
-        if let chunk = exchange.call.reply { rewrite.write(body, of: chunk, into: &renamed) }
+        if let chunk = exchange.call.reply?.chunk { rewrite.write(body, of: chunk, into: &renamed) }
         exchange.reply(200, contentType: "application/json", body: renamed.bytes)
     }
 
@@ -146,7 +146,7 @@ struct SettleStage {
     private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
         let (message, whole) = reply.withBody { body in
-            let message = body.extracting(exchange.call.reply?.choice.delta ?? .empty)
+            let message = body.extracting(exchange.call.reply?.chunk.choice.delta ?? .empty)
             return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
         }
         if await !memory.append(message, reply: whole, to: session, deadline: appendDeadline) {
@@ -184,7 +184,7 @@ struct SettleStage {
 
     /// Answers a repeated turn as it was answered before: whole, or as a stream if that is asked for now.
     private func replay(_ reply: [UInt8], _ exchange: Exchange) {
-        guard exchange.call.request?.isStream == true, let chunk = try? ChatChunk.read(reply.span) else {
+        guard exchange.call.isStream, let chunk = try? ChatChunk.read(reply.span) else {
             return exchange.reply(200, contentType: "application/json", body: reply.span)
         }
         exchange.call.relay.replay(reply.span, of: chunk, exchange.call)
@@ -237,7 +237,7 @@ struct SettleStage {
         record.pool = call.pool?.name
         record.fallback = exchange.fallback
         record.hasSession = exchange.session != nil
-        record.isStream = call.request?.isStream ?? false
+        record.isStream = call.isStream
         record.status = exchange.status
         record.outcome = ending
         record.replica = call.replica?.name
@@ -252,10 +252,9 @@ struct SettleStage {
         record.queueWait = call.queueWait
         if let overhead = exchange.overhead { record.overhead = overhead }
         exchange.connection.withRequest { bytes in
-            let model = call.request?.model.raw ?? .empty
             let body = bytes.extracting(exchange.connection.bodyRange)
             exchange.requestID.withBytes { id in
-                let known = call.pool == nil ? body.extracting(0..<0) : body.extracting(model)
+                let known = call.pool == nil ? body.extracting(0..<0) : body.extracting(call.modelRange)
                 log.append(record, requestID: id, model: known)
             }
         }
