@@ -2,8 +2,9 @@ import GatewayCore
 import Synchronization
 import Wire
 
-/// Bounds and deadlines of connections with clients. Plain settings: defaults are the configuration's. A class, because every
-/// connection has them.
+/// Bounds and deadlines of connections with clients. Plain settings: defaults are the configuration's.
+///
+/// A class, because every connection has them.
 package final class ConnectionSettings: Sendable {
     package let head: HeadLimits
     package let chunks: ChunkedDecoder.Limits

@@ -6,7 +6,8 @@ import Wire
 
 /// Sends the request to a replica, and to others while nothing has been answered.
 ///
-/// - In: ``RecalledRequest``. Out: the outcome: a whole reply that is not sent yet, or a stream that is but for its end.
+/// - In: ``RecalledRequest``. Out: the outcome: a whole reply that is not sent yet, or a stream that is, but for its
+///   end.
 /// - Fails with: what `Attempt` gave up with (429, 502, 503, 504), `.clientGone`.
 struct ForwardStage {
     let services: LoopServices

@@ -13,8 +13,8 @@ package struct ReadRequest {
 /// Reads the body, whole, and what the gateway needs of it in one pass.
 ///
 /// - In: ``AuthenticatedInference``. Out: ``ReadRequest``; the facts are in the call. Nothing when it failed.
-/// - Fails with: `.unsupportedMediaType` (415), `.bodyTooLarge` (413), `.bodyMemoryExhausted` (503), `.bodyTimeout` (408),
-///   `.invalidRequest` (400), `.malformedRequest` (400).
+/// - Fails with: `.unsupportedMediaType` (415), `.bodyTooLarge` (413), `.bodyMemoryExhausted` (503),
+///   `.bodyTimeout` (408), `.invalidRequest` (400), `.malformedRequest` (400).
 struct ReadBodyStage {
     @inline(__always)
     func run(_ request: AuthenticatedInference) async -> ReadRequest? {

@@ -16,8 +16,9 @@ package struct RecalledRequest {
 ///
 /// - In: ``AdmittedRequest``. Out: ``RecalledRequest``; the session is in the exchange. Nothing when it failed, or when
 ///   the client repeats a turn that is finished: then what was answered is the outcome.
-/// - Fails with: `.invalidRequest` (400) for a bad id, `.sessionNotFound` (404) for another owner's, `.sessionBusy` (409),
-///   `.sessionsUnavailable` (503) where the configuration asks for that; otherwise the answer is marked as degraded.
+/// - Fails with: `.invalidRequest` (400) for a bad id, `.sessionNotFound` (404) for another owner's,
+///   `.sessionBusy` (409), `.sessionsUnavailable` (503) where the configuration asks for that; otherwise the answer is
+///   marked as degraded.
 /// - Cost: one round trip to Redis.
 struct RecallStage {
     let services: LoopServices
