@@ -19,7 +19,7 @@ struct ReadBodyStage {
     @inline(__always)
     func run(_ request: AuthenticatedInference) async -> ReadRequest? {
         if mustWait(request.exchange) { await receiveBody(request.exchange) }
-        return request.exchange.attempt { () throws(GatewayError) in try read(request) }
+        return read(request.exchange) ? ReadRequest(exchange: request.exchange) : nil
     }
 
     /// Checks what the head says of the body. - Returns: false when all of it came with the head, or when it failed.
@@ -43,21 +43,23 @@ struct ReadBodyStage {
     }
 
     @inline(never)
-    private func read(_ request: AuthenticatedInference) throws(GatewayError) -> ReadRequest? {
-        let exchange = request.exchange
-        guard exchange.outcome == nil else { return nil }
+    private func read(_ exchange: Exchange) -> Bool {
+        guard exchange.outcome == nil else { return false }
+        return exchange.attempt { () throws(GatewayError) in try readFacts(exchange) } != nil
+    }
+
+    private func readFacts(_ exchange: Exchange) throws(GatewayError) {
         guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         let connection = exchange.connection
         let range = connection.bodyRange
-        let read = try connection.withRequest { bytes throws(GatewayError) in
+        let request = try connection.withRequest { bytes throws(GatewayError) in
             do throws(BodyProblem) {
                 return try ChatRequest.read(bytes.extracting(range), kind: kind)
             } catch {
                 throw error.error
             }
         }
-        exchange.call.begin(with: read)
-        return ReadRequest(exchange: exchange)
+        exchange.call.begin(with: request)
     }
 
     private func checkType(_ connection: ServerConnection) throws(GatewayError) {

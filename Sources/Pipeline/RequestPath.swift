@@ -117,6 +117,6 @@ package enum LocalAnswer {
     case alive
     case ready(Bool)
     case preflight
-    case models([ListedModel])
-    case model(ListedModel)
+    indirect case models([ListedModel])
+    indirect case model(ListedModel)
 }
