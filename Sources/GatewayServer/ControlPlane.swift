@@ -24,7 +24,10 @@ final class ControlPlane {
     let loop: EventLoop
     let server: GatewayServer
     let loopServer: LoopServer
+    /// One for each pool.
     private var probers: [HealthProber] = []
+    /// Of pools that are gone, until their last request has ended.
+    private var retired: [HealthProber] = []
     private var listeners: [Listener] = []
     private var socketPath: String?
     /// From ``use(_:intents:)`` on.
@@ -44,18 +47,26 @@ final class ControlPlane {
 
     // MARK: Probing
 
-    /// Starts probing `fleet` and stops probing the one before.
+    /// Starts probing `fleet`. What was probed before and is still there is probed on; what is gone, until it is idle.
+    ///
+    /// - Parameter intents: what operators asked for before, by replica.
     func use(_ fleet: Fleet, intents: [String: HealthMachine.Intent]) {
-        for prober in probers { prober.stop() }
+        var before = Dictionary(uniqueKeysWithValues: probers.map { ($0.pool.name, $0) })
         probers = fleet.pools.map { pool in
+            if let prober = before.removeValue(forKey: pool.name) {
+                prober.change(to: pool, intents: intents)
+                return prober
+            }
             let prober = HealthProber(
                 pool, on: loop, intents: intents,
                 survey: { [weak self] replica, parking in await self?.survey(replica, parking) },
                 onChange: { [weak self] pool, replica, change in self?.changed(replica, in: pool, change) })
-            prober.onProbe = { [weak self] replica, problem in self?.hooks?.probed(replica, in: pool, problem) }
+            prober.onProbe = { [weak self] pool, replica, problem in self?.hooks?.probed(replica, in: pool, problem) }
             prober.start()
             return prober
         }
+        for prober in before.values { prober.retire() }
+        retired = retired.filter { !$0.isDone } + before.values
         let settings = server.settings.withLock { $0.hooks }
         if let hooks {
             hooks.change(to: settings, replicas: Set(fleet.pools.flatMap { $0.replicas.map(\.name) }))
@@ -112,10 +123,7 @@ final class ControlPlane {
     }
 
     func trafficFailed(_ replica: Replica, _ reason: HealthMachine.Reason) {
-        for (prober, pool) in zip(probers, server.fleet.withLock { $0.pools })
-        where replica.index < pool.replicas.count && pool.replicas[replica.index] === replica {
-            prober.trafficFailed(replica, reason)
-        }
+        for prober in probers + retired { prober.trafficFailed(replica, reason) }
     }
 
     /// - Returns: the replica, or nil when there is none of that name.
@@ -203,7 +211,7 @@ final class ControlPlane {
     }
 
     func stop() {
-        for prober in probers { prober.stop() }
+        for prober in probers + retired { prober.stop() }
         hooks?.stop()
         storedKeys?.stop()
         for listener in listeners { listener.close() }

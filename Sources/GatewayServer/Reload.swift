@@ -62,8 +62,7 @@ extension GatewayServer {
                 // Connections that stand keep the certificate they were made with.
                 server.tls = tls
                 services.metrics = telemetry.metrics(loop: index)
-                services.upstreams.metrics = services.metrics
-                services.upstreams.use(fleet)
+                services.upstreams.use(fleet, services.metrics)
                 services.fleet = fleet
                 services.settings = pipeline
                 services.connectionSettings = connections

@@ -38,13 +38,13 @@ struct ReadBodyStage {
             let deadline = exchange.arrivedAt + exchange.services.settings.totalTimeout
             try await exchange.connection.receiveBody(until: deadline)
         } catch {
-            exchange.outcome = .failure(error)
+            exchange.failure = error
         }
     }
 
     @inline(never)
     private func read(_ exchange: Exchange) -> Bool {
-        guard exchange.outcome == nil else { return false }
+        guard !exchange.isDecided else { return false }
         return exchange.attempt { () throws(GatewayError) in try readFacts(exchange) } != nil
     }
 
@@ -68,7 +68,7 @@ struct ReadBodyStage {
         {
             throw .unsupportedMediaType(message: "A request body must not have a Content-Encoding.")
         }
-        guard connection.framing != .none else {
+        if case .none = connection.framing {
             throw .invalidRequest(message: "The request has no body; a JSON object is expected.", param: nil)
         }
         guard let type = connection.first(.contentType) else { return }

@@ -28,7 +28,7 @@ struct RecallStage {
         let exchange = admitted.exchange
         exchange.attempt { () throws(GatewayError) in try findSession(exchange) }
         if exchange.sessionID != nil { await recall(exchange) }
-        return exchange.outcome == nil ? RecalledRequest(exchange: exchange) : nil
+        return !exchange.isDecided ? RecalledRequest(exchange: exchange) : nil
     }
 
     @inline(never)
@@ -36,7 +36,7 @@ struct RecallStage {
         do throws(GatewayError) {
             try await open(exchange)
         } catch {
-            exchange.outcome = .failure(error)
+            exchange.failure = error
         }
     }
 
@@ -54,7 +54,7 @@ struct RecallStage {
                 id, owner: principal.id, exchange, request, waitUntil: waitUntil)
             {
             case .opened(let session): exchange.session = session
-            case .replay(let reply): exchange.outcome = .success(.replayed(reply))
+            case .replay(let reply): exchange.served = .replayed(reply)
             }
         } catch {
             switch error {

@@ -57,7 +57,7 @@ package final class RequestPath {
             exchange.begin()
         } catch {
             exchange.beginMalformed()
-            exchange.outcome = .failure(error)
+            exchange.failure = error
         }
         return true
     }
@@ -77,14 +77,14 @@ package final class RequestPath {
 
     @inline(never)
     private func accept(_ exchange: Exchange) -> AuthenticatedInference? {
-        guard exchange.outcome == nil else { return nil }
+        guard !exchange.isDecided else { return nil }
         return exchange.attempt { () throws(GatewayError) in
             switch try receive.run(exchange) {  // what is asked for
-            case .local(let answer): exchange.outcome = .success(.local(answer))
+            case .local(let answer): exchange.served = .local(answer)
             case .request(let incoming):
                 let authenticated = try authenticate.run(incoming)  // who is asking
                 if let inference = authenticated.inference { return inference }
-                exchange.outcome = .success(.local(try authorize.models(authenticated)))
+                exchange.served = .local(try authorize.models(authenticated))
             }
             return nil
         }
