@@ -192,8 +192,7 @@ struct SettleStage {
     // MARK: Charging
 
     private func charge(_ exchange: Exchange) {
-        guard let slot = exchange.caller?.slot, let reservation = exchange.reservation else { return }
-        exchange.reservation = nil
+        guard let reservation = exchange.reservation.take(), let slot = exchange.caller?.slot else { return }
         if exchange.call.sends == 0 { return slot.giveBack(reservation) }
         let estimated = exchange.call.relay.deltas
         let guess = estimated > 0 ? estimated + exchange.connection.bodyRange.count / 4 : 0
