@@ -51,7 +51,7 @@ final class AdminAPI {
         case ("keys", 0) where isRead: return keys()
         case ("keys", 0) where method == .post: return await createKey(body)
         case ("keys", 1) where method == .delete: return await revokeKey(rest[0])
-        case ("reload", 0) where method == .post: return reload()
+        case ("reload", 0) where method == .post: return await reload()
         case ("restarts", 0) where isRead: return restarts()
         case ("restarts", 0) where method == .post: return startRestart(body)
         case ("restarts", 0) where method == .delete: return stopRestart()
@@ -203,8 +203,8 @@ final class AdminAPI {
         return .json { append(replica, pool: pool?.name ?? "", to: &$0) }
     }
 
-    private func reload() -> AdminReply {
-        if let problem = server.reloadOnLoop(control) { return .problem(400, "configuration_refused", problem) }
+    private func reload() async -> AdminReply {
+        if let problem = await control.reload() { return .problem(400, "configuration_refused", problem) }
         return .json { $0.append("{\"reloaded\":true}") }
     }
 }

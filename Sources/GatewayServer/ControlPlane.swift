@@ -6,6 +6,7 @@ import HTTPConnections
 import Identity
 import Pipeline
 import Reactor
+import Supervision
 import Synchronization
 import Telemetry
 import Upstreams
@@ -28,6 +29,9 @@ final class ControlPlane {
     private var probers: [HealthProber] = []
     /// Of pools that are gone, until their last request has ended.
     private var retired: [HealthProber] = []
+    private lazy var names = NameResolver(on: loop, lookUp: Self.lookUp) { [weak self] pool, replica, before in
+        self?.moved(replica, in: pool, from: before)
+    }
     private var listeners: [Listener] = []
     private var socketPath: String?
     /// From ``use(_:intents:)`` on.
@@ -62,9 +66,11 @@ final class ControlPlane {
                 survey: { [weak self] replica, parking in await self?.survey(replica, parking) },
                 onChange: { [weak self] pool, replica, change in self?.changed(replica, in: pool, change) })
             prober.onProbe = { [weak self] pool, replica, problem in self?.hooks?.probed(replica, in: pool, problem) }
+            prober.onUnreachable = { [weak self] replica in self?.names.failed(replica) }
             prober.start()
             return prober
         }
+        names.use(fleet)
         for prober in before.values { prober.retire() }
         retired = retired.filter { !$0.isDone } + before.values
         let settings = server.settings.withLock { $0.hooks }
@@ -80,6 +86,49 @@ final class ControlPlane {
             if let replica = pool.replicas.first(where: { $0.name == name }) { return (pool, replica) }
         }
         return nil
+    }
+
+    /// How a reload ended, once it has: with the problem, if there was one.
+    private final class ReloadEnd: Sendable { let problem = Mutex<String??>(nil) }
+
+    /// ``GatewayServer/reload()`` on a thread of its own.
+    func reload() async -> String? {
+        let end = ReloadEnd()
+        detachThread { [server] in
+            let problem = server.reload()
+            end.problem.withLock { $0 = .some(problem) }
+        }
+        let parking = Parking(on: loop)
+        defer { parking.close() }
+        while true {
+            if let problem = end.problem.withLock({ $0 }) { return problem }
+            _ = await parking.park(until: loop.now + .milliseconds(5))
+        }
+    }
+
+    // MARK: Names
+
+    /// Blocks a thread of its own while it looks them up, one after the other.
+    private static func lookUp(
+        _ names: [String], _ found: @escaping @Sendable ([String: [SocketAddress]]) -> Void
+    ) {
+        detachThread {
+            var addresses: [String: [SocketAddress]] = [:]
+            for name in names { addresses[name] = try? SocketAddress.resolve(host: name, port: 0) }
+            found(addresses)
+        }
+    }
+
+    func startNames() { names.start() }
+
+    private func moved(_ replica: Replica, in pool: Pool, from before: SocketAddress) {
+        for worker in server.workers {
+            worker.post { loop in LoopServer.on(loop)?.services.upstreams.closeIdle(to: replica, in: pool) }
+        }
+        for prober in probers { prober.moved(replica) }
+        server.log.events.log(
+            .info, "replica_moved", "Replica \(replica.name) is at \(replica.state.address) now, not at \(before).",
+            ["pool": pool.name, "replica": replica.name])
     }
 
     // MARK: Restarting
@@ -124,6 +173,7 @@ final class ControlPlane {
 
     func trafficFailed(_ replica: Replica, _ reason: HealthMachine.Reason) {
         for prober in probers + retired { prober.trafficFailed(replica, reason) }
+        names.failed(replica)
     }
 
     /// - Returns: the replica, or nil when there is none of that name.
@@ -212,6 +262,7 @@ final class ControlPlane {
 
     func stop() {
         for prober in probers + retired { prober.stop() }
+        names.stop()
         hooks?.stop()
         storedKeys?.stop()
         for listener in listeners { listener.close() }

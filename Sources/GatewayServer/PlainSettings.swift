@@ -164,7 +164,7 @@ struct PlainSettings {
         guard let address = try SocketAddress.resolve(host: url.host, port: url.port).first else {
             throw StartProblem("replica \(replica.name): \(url.host) has no address")
         }
-        return ReplicaState(address: address, breaker: breaker)
+        return ReplicaState(host: url.host, address: address, breaker: breaker)
     }
 
     private func replica(
@@ -203,7 +203,8 @@ struct PlainSettings {
             retryPercent: Int(pool.retry.budgetRatio * 100), retriesPerSecond: pool.retry.budgetPerSecond,
             resumes: pool.retry.resume,
             queueLength: pool.queue.length, queueTimeout: pool.queue.timeout,
-            idleConnectionsMax: pool.idleConnectionsMax, replyHead: connections.head, replyChunks: chunks)
+            idleConnectionsMax: pool.idleConnectionsMax, resolveInterval: pool.resolveInterval,
+            replyHead: connections.head, replyChunks: chunks)
     }
 
     var telemetryShape: TelemetryShape {

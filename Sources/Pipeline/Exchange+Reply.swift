@@ -30,7 +30,7 @@ extension Exchange: ReplyDelegate {
     ) {
         services.reply.removeAll()
         appendHead(status, contentType: contentType, length: body.count, extra: extra)
-        if connection.method != .head { services.reply.append(body) }
+        if case .head = connection.method {} else { services.reply.append(body) }
         services.reply.withUnsafeBytes { connection.send($0) }
     }
 

@@ -47,6 +47,8 @@ package final class HealthProber {
     private var isStopped = false
     /// Told how each probe ended: why it failed, or nil.
     package var onProbe: (Pool, Replica, String?) -> Void = { _, _, _ in }
+    /// Told when a probe could not reach the replica.
+    package var onUnreachable: (Replica) -> Void = { _ in }
 
     /// - Parameter intents: what operators asked for before, by replica name.
     /// - Parameter survey: has all loops look when streams that run at the replica last had an event
@@ -154,6 +156,13 @@ package final class HealthProber {
         return (watches + leaving).first { $0.replica.isSame(as: replica) }
     }
 
+    /// Its address changed: whether it is there is found out at once.
+    package func moved(_ replica: Replica) {
+        guard let watch = find(replica), watch.nextProbe < .never else { return }
+        watch.nextProbe = loop.now
+        watch.parking.wake()
+    }
+
     /// - Returns: false for a replica that this pool does not have.
     package func setIntent(_ intent: HealthMachine.Intent, of name: String) -> Bool {
         guard let watch = watches.first(where: { $0.replica.name == name }) else { return false }
@@ -217,6 +226,7 @@ package final class HealthProber {
             }
         perform(action, watch, startedAt: startedAt)
         guard !watch.isLeaving else { return }
+        if let reason, reason >= .timedOut { onUnreachable(watch.replica) }
         onProbe(pool, watch.replica, reason == nil ? nil : watch.problem ?? "its probe failed")
         if reason == nil { startDeepProbe(of: watch, around) }
     }

@@ -151,6 +151,11 @@ package final class LoopUpstreams {
             call.isReplicaDead = true
             call.parking.wake()
         }
+        closeIdle(to: replica, in: pool)
+    }
+
+    /// Idle connections to it are of no use any more.
+    package func closeIdle(to replica: Replica, in pool: Pool) {
         guard let route = present(pool), let replica = route.pool.find(replica) else { return }
         for connection in route.idle[replica.index] { connection.close() }
         route.idle[replica.index] = []

@@ -63,6 +63,8 @@ package struct PoolSettings: Sendable {
     package var queueTimeout: Interval
     /// Idle connections kept per replica and loop.
     package var idleConnectionsMax: Int
+    /// How often the replicas' names are looked up again; zero for never.
+    package var resolveInterval: Interval
     package var replyHead: HeadLimits
     package var replyChunks: ChunkedDecoder.Limits
 
@@ -70,7 +72,7 @@ package struct PoolSettings: Sendable {
         name: String, models: [ServedModel], policy: ReplicaPicker.Policy, health: HealthSettings,
         probeTimeout: Interval, deepTimeout: Interval, timeouts: UpstreamTimeouts, attempt: AttemptSettings,
         retryPercent: Int, retriesPerSecond: Int, resumes: Bool, queueLength: Int, queueTimeout: Interval,
-        idleConnectionsMax: Int, replyHead: HeadLimits, replyChunks: ChunkedDecoder.Limits
+        idleConnectionsMax: Int, resolveInterval: Interval, replyHead: HeadLimits, replyChunks: ChunkedDecoder.Limits
     ) {
         self.name = name
         self.models = models
@@ -86,6 +88,7 @@ package struct PoolSettings: Sendable {
         self.queueLength = queueLength
         self.queueTimeout = queueTimeout
         self.idleConnectionsMax = idleConnectionsMax
+        self.resolveInterval = resolveInterval
         self.replyHead = replyHead
         self.replyChunks = replyChunks
     }

@@ -27,6 +27,8 @@ package final class ReplicaState: Sendable {
     private let snapshotLock = Mutex(
         HealthSnapshot(intent: .enabled, health: .unknown, share: HealthMachine.fullShare))
     private let addressLock: Mutex<SocketAddress>
+    /// The name, or the address in figures, that it is configured with.
+    package let host: String
 
     private struct Breakers {
         var settings: BreakerSettings
@@ -35,7 +37,8 @@ package final class ReplicaState: Sendable {
     }
     private let breakers: Mutex<Breakers>
 
-    package init(address: SocketAddress, breaker: BreakerSettings) {
+    package init(host: String, address: SocketAddress, breaker: BreakerSettings) {
+        self.host = host
         addressLock = Mutex(address)
         breakers = Mutex(Breakers(settings: breaker))
     }
@@ -54,6 +57,7 @@ package final class ReplicaState: Sendable {
 
     /// Where new connections go.
     package var address: SocketAddress { addressLock.withLock { $0 } }
+    func move(to address: SocketAddress) { addressLock.withLock { $0 = address } }
 
     // MARK: Health
 

@@ -347,3 +347,33 @@ def test_a_model_that_moved_to_another_pool_takes_its_waiting_requests_along(sta
         lambda: gateway.metrics().get('weir_requests_total{pool="",outcome="ok"}') == 1,
         "the stream of the pool that is gone counts to no pool")
     assert gateway.metrics()['weir_requests_total{pool="moved",outcome="ok"}'] == 1
+
+
+def test_a_replica_that_is_configured_by_name_is_looked_up_again_and_again_and_served(stage):
+    replica, other = stage.replicas("one", "other")
+    by_name = {**replica_settings(replica), "url": f"http://localhost:{replica.port}"}
+    gateway = stage.gateway([by_name, other], pool={"probe": PROBE, "resolveInterval": "20ms"})
+    gateway.wait_for({"one", "other"})
+    with Asking(gateway, on_new_connections, streaming) as asking:
+        asking.more(40)
+        replica.kill()
+        gateway.wait_for({"other"})
+        replica.start()
+        gateway.wait_for({"one", "other"})
+        asking.more(10)
+    assert not asking.failed, asking.failed[:2]
+    assert gateway.replicas()["one"]["address"] == f"127.0.0.1:{replica.port}"
+    assert not gateway.event("replica_moved"), "it is where it was"
+
+
+def test_a_name_that_leads_nowhere_refuses_the_reload_and_holds_nothing_up(stage):
+    replica = stage.replica()
+    gateway = stage.gateway([replica])
+    pool = {**gateway.settings["pools"][0], "replicas": [
+        replica_settings(replica), {"name": "lost", "url": "http://nowhere.invalid:8000"}]}
+    gateway.configure(merged(gateway.settings, {"pools": [pool]}))
+    with Asking(gateway, on_new_connections, streaming) as asking:
+        reply = gateway.admin("POST", "/admin/v1/reload")
+        asking.more(4)
+    assert reply.status == 400 and "nowhere.invalid" in reply.error["message"]
+    assert not asking.failed and set(gateway.replicas()) == {"one"}
