@@ -39,6 +39,8 @@ package final class Exchange {
     /// The model that was asked instead of the one that the client named.
     var loggedFallback: LogText?
     var session: OpenSession?
+    /// The other models that may be asked, once one was.
+    var fallbacks: ModelFallback?
     /// The session that the request names, whether it could be opened or not.
     var sessionID: String?
     /// A word for the `X-Session-Degraded` header: history was not read, or the turn was not stored.
@@ -79,6 +81,22 @@ package final class Exchange {
         clear()
         generateRequestID()
         loggedClient = loggedPeer
+    }
+
+    /// The path is over: there is something to answer.
+    var isDecided: Bool { served != nil || failure != nil }
+
+    /// Does a step of the path. One that fails leaves its failure as the outcome, and one that returns nothing has left
+    /// another outcome, or was not to be done any more.
+    @discardableResult
+    @inline(__always)
+    func attempt<Found>(_ step: () throws(GatewayError) -> Found?) -> Found? {
+        do throws(GatewayError) {
+            return try step()
+        } catch {
+            failure = error
+            return nil
+        }
     }
 
     var principal: Principal? { caller?.principal }
