@@ -44,6 +44,9 @@ package final class RequestHead {
     /// Forgets a head that is not complete: the next ``parse(_:from:limits:)`` begins anew.
     package func reset() { phase = .finished }
 
+    /// Gives the memory of the fields back; what was found out from them stays, but for the ranges.
+    package func releaseFields() { block.release() }
+
     /// Gives the memory back that large heads needed.
     package func release() {
         block.release()
