@@ -207,7 +207,7 @@ extension LoopUpstreams {
         if journey.attempt.sends > 1, !journey.onNewConnection, !journey.isResume {
             metrics.retried(pool: journey.route.pool.index)
         }
-        begin(call, at: replica)
+        begin(call, at: replica, in: journey.route.pool)
         return .send(replica, way)
     }
 

@@ -10,8 +10,12 @@ import Reactor
 package final class HealthProber {
     /// What the assembly is told, on the prober's loop.
     package enum Change {
-        /// The replica stopped serving: requests that wait there without content move.
-        case died(problem: String?)
+        /// Requests to the replica failed: it takes no new ones until its probe has told more.
+        ///
+        /// `news`: why, in words; nil when it was down before.
+        case suspected(news: String?)
+        /// Its probe declared it dead: requests that wait there without content move.
+        case died(news: String?)
         case served, shareChanged
     }
 
@@ -24,6 +28,8 @@ package final class HealthProber {
     private var parkings: [Parking]
     /// Why each replica's last probe failed, in words; nil when it did not.
     var problems: [String?]
+    /// Replicas whose going down was told, and that have not been up since.
+    private var isDownTold: [Bool]
     /// Replicas that a deep probe is on the way to.
     private var isDeepProbed: [Bool]
     private var random = SystemRandomNumberGenerator()
@@ -53,6 +59,7 @@ package final class HealthProber {
         }
         nextProbe = pool.replicas.map { _ in Moment.never }
         problems = pool.replicas.map { _ in nil }
+        isDownTold = pool.replicas.map { _ in false }
         isDeepProbed = pool.replicas.map { _ in false }
         parkings = pool.replicas.map { _ in Parking(on: loop) }
     }
@@ -73,8 +80,7 @@ package final class HealthProber {
 
     /// A request could not connect to the replica, or its connection was reset.
     package func trafficFailed(_ replica: Replica, _ reason: HealthMachine.Reason) {
-        perform(machines[replica.index].trafficFailed(reason), replica, startedAt: loop.now)
-        parkings[replica.index].wake()
+        suspect(replica, reason, because: "requests to it failed")
     }
 
     /// - Returns: false for a replica that this pool does not have.
@@ -90,8 +96,14 @@ package final class HealthProber {
     /// Another process runs in its place: what was known of it is forgotten, and its probes begin anew.
     package func wasRestarted(_ name: String) {
         guard let replica = pool.replicas.first(where: { $0.name == name }) else { return }
-        problems[replica.index] = "it was restarted"
-        perform(machines[replica.index].trafficFailed(.refused), replica, startedAt: loop.now)
+        suspect(replica, .refused, because: "it was restarted")
+    }
+
+    private func suspect(_ replica: Replica, _ reason: HealthMachine.Reason, because problem: String) {
+        let action = machines[replica.index].trafficFailed(reason)
+        guard action != .none else { return }
+        problems[replica.index] = problem
+        perform(action, replica, startedAt: loop.now)
         parkings[replica.index].wake()
     }
 
@@ -145,10 +157,17 @@ package final class HealthProber {
     }
 
     private func announce(_ replica: Replica, isServing: Bool) {
-        replica.publish(machines[replica.index].snapshot(at: loop.now))
-        let isDead = if case .down = machines[replica.index].health { true } else { false }
-        onChange(pool, replica, isServing ? .served : isDead ? .died(problem: problems[replica.index]) : .shareChanged)
-        guard isDead, !pool.isAnyServing else { return }
+        let index = replica.index
+        let snapshot = machines[index].snapshot(at: loop.now)
+        replica.publish(snapshot)
+        guard case .down = snapshot.health else {
+            isDownTold[index] = false
+            return onChange(pool, replica, isServing ? .served : .shareChanged)
+        }
+        let news = isDownTold[index] ? nil : problems[index] ?? "its probe failed"
+        isDownTold[index] = true
+        onChange(pool, replica, snapshot.isSuspected ? .suspected(news: news) : .died(news: news))
+        guard !pool.isAnyServing else { return }
         for other in pool.replicas where other !== replica {
             perform(machines[other.index].othersWentDown(), other, startedAt: loop.now)
             parkings[other.index].wake()

@@ -9,12 +9,11 @@ extension LoopUpstreams {
     ///
     /// - Returns: how many. The others stay where they are.
     package func moveAway(from replica: Replica, in pool: Pool) -> Int {
-        guard pool.replicas.contains(where: { $0 !== replica && $0.isServing }) else { return 0 }
+        guard pool.isAnyServing(but: replica) else { return 0 }
         var moved = 0
         for call in active where call.replica === replica && !call.isToMove {
             guard call.firstContentAt == .zero || canGoOnUnseen(call, pool) else { continue }
             call.isToMove = true
-            call.isReplicaDead = true
             call.parking.wake()
             moved += 1
         }

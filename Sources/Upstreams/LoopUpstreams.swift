@@ -74,9 +74,10 @@ package final class LoopUpstreams {
 
     // MARK: Requests at replicas
 
-    func begin(_ call: UpstreamCall, at replica: Replica) {
+    func begin(_ call: UpstreamCall, at replica: Replica, in pool: Pool) {
         call.replica = replica
-        call.isReplicaDead = false
+        call.knownDeath = replica.death.flatMap { pool.isAnyServing ? nil : $0 }
+        call.death = nil
         call.isToMove = false
         call.activePlace = active.count
         active.append(call)
@@ -94,16 +95,32 @@ package final class LoopUpstreams {
         pool.placeFreed(at: replica, now: loop.now)
     }
 
-    /// It was just declared down: requests that wait there for the first content move at once, if another replica
-    /// serves, streams as soon as they have been silent for long enough (``silenceEnd(of:in:)``), and idle connections
-    /// to it are closed.
+    /// Its probe has just declared it dead: requests that wait there for the first content move at once, if another
+    /// replica serves, streams as soon as they have been silent for long enough (``silenceEnd(of:in:)``).
+    ///
+    /// The message may come late: a replica that is up again, or only suspected by now, keeps its requests, and so does
+    /// one that was asked because nobody else was there.
     package func replicaDied(_ replica: Replica, in pool: Pool) {
+        closeIdle(to: replica, in: pool)
         // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
-        let canMove = pool.isAnyServing
-        for call in active where canMove && call.replica === replica {
-            call.isReplicaDead = true
+        guard let death = replica.death, pool.isAnyServing(but: replica) else { return }
+        for call in active where call.replica === replica && call.knownDeath != death {
+            call.death = death
             call.parking.wake()
         }
+    }
+
+    /// Whether the request is to leave its replica, but for what the client has of the answer: the replica was declared
+    /// dead while it had the request, is still dead, and another one serves; or it is about to be restarted.
+    func isGivenUp(_ call: UpstreamCall, in pool: Pool) -> Bool {
+        call.isToMove || hasLostReplica(call) && pool.isAnyServing(but: call.replica)
+    }
+
+    /// Whether the replica was declared dead while it had the request, and has not come back since.
+    func hasLostReplica(_ call: UpstreamCall) -> Bool { call.death != nil && call.death == call.replica?.death }
+
+    /// It takes no new requests: idle connections to it are of no use, and may be broken.
+    package func closeIdle(to replica: Replica, in pool: Pool) {
         guard let route = route(of: pool) else { return }
         for connection in route.idle[replica.index] { connection.close() }
         route.idle[replica.index] = []

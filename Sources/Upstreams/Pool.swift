@@ -123,6 +123,8 @@ package final class Pool: Sendable {
 
     package var isAnyServing: Bool { replicas.contains { $0.isServing } }
 
+    func isAnyServing(but replica: Replica?) -> Bool { replicas.contains { $0 !== replica && $0.isServing } }
+
     /// A place may be free at the replica: whoever waits longest for one looks.
     package func placeFreed(at replica: Replica, now: Moment) {
         guard queue.length > 0, isUsable(replica, now: now) else { return }
