@@ -182,4 +182,24 @@ extension ByteCursor {
         put(goDuration: standing.reset)
         put("\r\n")
     }
+
+    /// As Go prints durations, and OpenAI its rate-limit resets: `120ms`, `1s`, `6m0s`; rounded up.
+    mutating func put(goDuration interval: Interval) {
+        let milliseconds = interval.millisecondsRoundedUp
+        if milliseconds < 1_000 {
+            put(decimal: Int(milliseconds))
+            return put("ms")
+        }
+        let seconds = interval.secondsRoundedUp
+        if seconds >= 3_600 {
+            put(decimal: Int(seconds / 3_600))
+            put("h")
+        }
+        if seconds >= 60 {
+            put(decimal: Int(seconds % 3_600 / 60))
+            put("m")
+        }
+        put(decimal: Int(seconds % 60))
+        put("s")
+    }
 }
