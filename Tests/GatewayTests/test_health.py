@@ -287,6 +287,82 @@ def test_those_who_wait_in_the_queue_hear_when_the_last_replica_dies(stage):
         assert time.monotonic() - began < 5
 
 
+def once(way, then):
+    """The first request, at whichever replica, gets `way`; all others get `then`."""
+    left = [way]
+
+    async def mode(exchange):
+        await (left.pop() if left else then)(exchange)
+
+    return mode
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two")], ids=["alone", "a pair"])
+@pytest.mark.parametrize("way", [modes.reset, modes.short_body], ids=["reset", "cut"])
+def test_one_broken_connection_moves_no_request_that_waits_on_another(stage, names, way):
+    """One reset, or one worker that crashed behind a balancer, says nothing of the replica's other connections."""
+    replicas = stage.replicas(*names)
+    steps = replicas[0].steps()
+    gateway = stage.gateway(replicas, pool={"probe": {"interval": "1m", "timeout": "20s"}})
+    gateway.wait_for(names)
+    for replica in replicas:
+        replica.mode = modes.held(steps)
+    with ThreadPoolExecutor(21) as pool:
+        waiting = [pool.submit(gateway.chat, f"Question {n}", stream=n % 2 == 0) for n in range(20)]
+        eventually(lambda: sum(replica.posts for replica in replicas) == 20, "all wait at their replicas")
+        breaking = once(way, modes.held(steps))
+        for replica in replicas:
+            replica.mode = breaking
+        gateway.events.clear()
+        broken = pool.submit(gateway.chat, "Hello")
+        eventually(lambda: gateway.event("replica_up"), "a replica was suspected, and came back")
+        gateway.wait_for(names)
+        steps.allow(21)
+        replies = [reply.result() for reply in waiting]
+        assert broken.result().status == 200
+    assert [(reply.status, reply.field("x-weir-attempts")) for reply in replies] == [(200, "1")] * 20
+    assert sum(replica.posts for replica in replicas) == 22, gateway.told()
+    assert all(not request.was_cancelled for replica in replicas for request in replica.requests)
+
+
+def test_what_waits_at_a_suspected_replica_moves_when_its_probe_fails(stage):
+    """One connection breaks and no other can be made: what runs there still may, but nobody waits for it."""
+    one, two = pair = stage.replicas("one", "two")
+    gateway = stage.gateway(pair, pool={"probe": {"interval": "1m", "timeout": "20s"}})
+    gateway.wait_for({"one", "two"})
+    held = [replica.steps() for replica in pair]
+    for replica, steps in zip(pair, held):
+        replica.mode = modes.held(steps)
+    with ThreadPoolExecutor(9) as pool:
+        waiting = [pool.submit(gateway.chat, f"Question {n}", stream=n % 2 == 0) for n in range(8)]
+        eventually(lambda: one.posts + two.posts == 8, "all wait at their replicas")
+        at_one = one.posts
+        two.mode = modes.answer
+        one.refuse()
+        one.reset_one()
+        eventually(lambda: two.posts == 8, "all that waited at the one are at the other")
+        held[1].allow(8)
+        replies = [reply.result() for reply in waiting]
+    assert at_one > 1 and one.posts == at_one
+    assert [reply.status for reply in replies] == [200] * 8
+    assert {reply.field("x-weir-replica") for reply in replies} == {"two"}
+
+
+def test_going_down_is_an_event_once_whatever_is_found_out_later(stage):
+    replica = stage.replica()
+    gateway = stage.gateway([replica], pool={"probe": {"interval": "1m"}})
+    replica.kill()
+    assert gateway.chat("Hello").status == 503
+    eventually(lambda: gateway.replicas()["one"]["health"] == "down", "it is down")
+    probes = replica.probes
+    replica.is_healthy = False
+    replica.start()
+    eventually(lambda: replica.probes > probes + 1, "its page has said no")
+    replica.is_healthy = True
+    eventually(lambda: gateway.event("replica_up"), "replica_up is said")
+    assert [event["event"] for event in gateway.events].count("replica_down") == 1
+
+
 def faulty(share):
     """Every `share`th request fails in one of many ways."""
     ways = [modes.reset, modes.broken, modes.html, modes.empty, modes.garbage, modes.status(503), modes.aborted]
@@ -319,6 +395,6 @@ def test_faults_cost_few_generations_and_their_absence_none(stage, stream):
             replica.mode = faulty(3)
         statuses = list(pool.map(ask, range(300)))
     faults = sum(replica.posts for replica in replicas) - calm
-    assert calm <= 300 * 1.01
-    assert faults <= 300 * 1.6
+    assert calm <= 300 * 1.01, gateway.told()
+    assert faults <= 300 * 1.6, gateway.told()
     assert statuses.count(200) >= 270
