@@ -132,7 +132,7 @@ final class ControlPlane {
                 case .suspected: upstreams.closeIdle(to: replica, in: pool)
                 case .died: upstreams.replicaDied(replica, in: pool)
                 case .served:
-                    upstreams.sharesChanged(in: pool)
+                    upstreams.replicaServes(in: pool)
                     pool.placeFreed(at: replica, now: loop.now)
                 case .shareChanged: upstreams.sharesChanged(in: pool)
                 }

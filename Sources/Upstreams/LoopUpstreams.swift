@@ -76,8 +76,7 @@ package final class LoopUpstreams {
 
     func begin(_ call: UpstreamCall, at replica: Replica, in pool: Pool) {
         call.replica = replica
-        call.knownDeath = replica.death.flatMap { pool.isAnyServing ? nil : $0 }
-        call.death = nil
+        call.notice = replica.death.map { DeathNotice(death: $0, isAnyServing: pool.isAnyServing) } ?? DeathNotice()
         call.isToMove = false
         call.activePlace = active.count
         active.append(call)
@@ -102,12 +101,19 @@ package final class LoopUpstreams {
     /// one that was asked because nobody else was there.
     package func replicaDied(_ replica: Replica, in pool: Pool) {
         closeIdle(to: replica, in: pool)
+        tellDeath(of: replica, in: pool)
+    }
+
+    /// A replica of the pool serves from now on: what waits at dead ones has somewhere to go.
+    package func replicaServes(in pool: Pool) {
+        sharesChanged(in: pool)
+        for replica in pool.replicas where replica.death != nil { tellDeath(of: replica, in: pool) }
+    }
+
+    private func tellDeath(of replica: Replica, in pool: Pool) {
         // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
-        guard let death = replica.death, pool.isAnyServing(but: replica) else { return }
-        for call in active where call.replica === replica && call.knownDeath != death {
-            call.death = death
-            call.parking.wake()
-        }
+        guard pool.isAnyServing(but: replica) else { return }
+        for call in active where call.replica === replica && call.notice.tell(replica.death) { call.parking.wake() }
     }
 
     /// Whether the request is to leave its replica, but for what the client has of the answer: the replica was declared
@@ -117,7 +123,7 @@ package final class LoopUpstreams {
     }
 
     /// Whether the replica was declared dead while it had the request, and has not come back since.
-    func hasLostReplica(_ call: UpstreamCall) -> Bool { call.death != nil && call.death == call.replica?.death }
+    func hasLostReplica(_ call: UpstreamCall) -> Bool { call.notice.isLost(call.replica?.death) }
 
     /// It takes no new requests: idle connections to it are of no use, and may be broken.
     package func closeIdle(to replica: Replica, in pool: Pool) {

@@ -21,7 +21,7 @@ from harness.replica_process import ReplicaProcess
 from harness.waiting import eventually
 
 HELLO = [{"role": "user", "content": "Hello"}]
-QUICK = {"interval": "200ms", "timeout": "200ms", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
+QUICK = {"interval": "1s", "timeout": "1s", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
 #: Short enough to test, long enough for a busy machine. The head's hold has its default, which is longer than all.
 TIMEOUTS = {"connect": "1s", "firstByte": "400ms", "firstContent": "400ms", "streamStall": "400ms"}
 #: What a fault may cost the replicas.
@@ -205,7 +205,7 @@ def test_without_a_fault_every_request_is_generated_once(gateway, replicas):
 def test_a_stream_cut_behind_any_byte_is_whole(stage, ending, escapes):
     """Head, chunk sizes, line ends, JSON, escapes, characters of several bytes, the finish reason, the marker: all."""
     pair = stage.replicas("one", "two")
-    gateway = stage.gateway(pair, timeouts=TIMEOUTS, pool={"probe": {**QUICK, "interval": "100ms", "timeout": "100ms"}})
+    gateway = stage.gateway(pair, timeouts=TIMEOUTS, pool={"probe": QUICK})
     messages = [{"role": "user", "content": cuts.ALL_SCRIPTS}]
     expected = answer_text(messages)
     wire = cuts.Cut(None, ending, escapes)
@@ -367,7 +367,7 @@ def test_a_slow_replica_is_waited_for(stage, replicas):
     """Slow is not dead: within the limits nothing is asked twice."""
     for replica in replicas:
         replica.forget()
-    gateway = stage.gateway(replicas, pool={"probe": {**QUICK, "interval": "1s", "timeout": "1s"}})
+    gateway = stage.gateway(replicas, pool={"probe": QUICK})
     gateway.wait_for({"one", "two", "three"})
     replicas[0].mode = modes.delayed(0.5)
     load = Load(gateway, workers=6).run(18)

@@ -14,7 +14,7 @@ from harness.waiting import eventually
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
-QUICK = {"interval": "200ms", "timeout": "200ms", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
+QUICK = {"interval": "1s", "timeout": "1s", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
 ONE_TOKEN = [{"role": "user", "content": "Hi"}]
 
 
@@ -49,7 +49,7 @@ def test_a_replica_whose_page_is_fine_and_whose_answers_are_not_is_left_alone(st
     probed = bad.probes
     # Five failures stop it. What comes after that are single trials: of a client's request, or of one token.
     assert asked(bad) <= 5 + (3 if kind == "generic" else 0), "its page let it in again"
-    eventually(lambda: bad.probes > probed + 15, "its page answers on and on")
+    eventually(lambda: bad.probes > probed + 5, "its page answers on and on")
     assert gateway.replicas()["bad"]["health"] == "up" and gateway.replicas()["bad"]["stopped_models"] == 1
     assert gateway.metrics()['weir_replica_stopped_models{pool="main",replica="bad"}'] == 1
     if kind == "vllm":
@@ -163,7 +163,8 @@ def test_a_replica_that_answers_is_not_thrown_out_for_its_page(stage):
 @pytest.mark.parametrize("page", ["says no", "silent"])
 def test_the_events_of_a_running_stream_speak_for_a_replica_too(stage, page):
     working, idle = stage.replicas("working", "idle")
-    gateway = stage.gateway([working, replica_settings(idle, backup=True)], pool={"probe": {**QUICK, "fall": 4}})
+    gateway = stage.gateway([working, replica_settings(idle, backup=True)], pool={
+        "probe": {**QUICK, "interval": "200ms", "timeout": "200ms", "fall": 4}})
     gateway.wait_for({"working", "idle"})
 
     async def long(exchange):
@@ -346,6 +347,25 @@ def test_what_waits_at_a_suspected_replica_moves_when_its_probe_fails(stage):
     assert at_one > 1 and one.posts == at_one
     assert [reply.status for reply in replies] == [200] * 8
     assert {reply.field("x-weir-replica") for reply in replies} == {"two"}
+
+
+def test_what_waits_at_a_dead_replica_moves_as_soon_as_another_one_serves(stage):
+    one, two = stage.replicas("one", "two")
+    gateway = stage.gateway([one, two], pool={"probe": QUICK})
+    two.kill()
+    gateway.wait_for({"one"})
+    one.mode = modes.half_open
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(gateway.chat, "Hello")
+        eventually(lambda: one.posts == 1, "it waits at the one")
+        one.freeze()
+        try:
+            gateway.wait_for(set())
+            two.start()
+            reply = reply.result()
+        finally:
+            one.thaw()
+    assert reply.status == 200 and reply.field("x-weir-replica") == "two"
 
 
 def test_going_down_is_an_event_once_whatever_is_found_out_later(stage):
