@@ -169,7 +169,7 @@ extension Exchange: ReplyDelegate {
 }
 
 extension ByteCursor {
-    /// The three fields that say where a client stands with one of its limits, each behind what stands before its value.
+    /// The three fields that say where a client stands with one limit, each behind what stands before its value.
     @inline(__always)
     fileprivate mutating func put(
         _ standing: SlidingWindow.Standing, limit: StaticString, remaining: StaticString, reset: StaticString
