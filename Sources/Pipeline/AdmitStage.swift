@@ -22,24 +22,29 @@ package struct AdmittedRequest {
 struct AdmitStage {
     let services: LoopServices
 
+    @inline(__always)
     func run(_ authorized: AuthorizedRequest) throws(GatewayError) -> AdmittedRequest {
-        let exchange = authorized.exchange
+        try reserve(authorized.exchange)
+        return AdmittedRequest(exchange: authorized.exchange)
+    }
+
+    @inline(never)
+    private func reserve(_ exchange: Exchange) throws(GatewayError) {
         let estimate = exchange.connection.bodyRange.count / 4 + (exchange.call.request?.maxTokensInForce ?? 0)
+        guard let caller = exchange.caller else { throw .internalError }
         while true {
-            guard let slot = exchange.slot else { throw .internalError }
-            switch slot.reserve(tokens: estimate, now: services.loop.now) {
+            switch caller.slot.reserve(tokens: estimate, now: services.loop.now) {
             case .reserved(let reservation, let standing):
                 exchange.reservation = reservation
                 exchange.standing = standing
                 services.metrics.limiterAllowed()
-                return AdmittedRequest(exchange: exchange)
+                return
             case .refused(let kind, let retryAfter, let standing):
                 exchange.standing = standing
                 services.metrics.limiterRejected(kind)
                 throw .rateLimited(kind, retryAfter: retryAfter)
             case .retired:
-                guard let principal = exchange.principal else { throw .internalError }
-                exchange.slot = services.shared.limiter.slot(for: principal, now: services.loop.now)
+                caller.slot = services.shared.limiter.slot(for: caller.principal, now: services.loop.now)
             }
         }
     }

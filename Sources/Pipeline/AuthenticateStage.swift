@@ -37,33 +37,37 @@ package struct AuthenticatedInference {
 struct AuthenticateStage {
     let services: LoopServices
 
+    @inline(__always)
     func run(_ request: IncomingRequest) throws(GatewayError) -> AuthenticatedRequest {
-        let exchange = request.exchange
+        try identify(request.exchange)
+        return AuthenticatedRequest(exchange: request.exchange)
+    }
+
+    @inline(never)
+    private func identify(_ exchange: Exchange) throws(GatewayError) {
         let field = exchange.connection.first(.authorization)
         guard let field else {
             if services.settings.requiresCredential { throw .invalidAPIKey(.missing) }
-            return use(Self.anonymous, nil, exchange)
+            exchange.caller = caller(Self.anonymous)
+            return
         }
         let generation = services.shared.authenticator.generation
-        let now = exchange.connection.loop.wallNow
-        return try exchange.connection.withRequest { bytes throws(GatewayError) in
+        let now = exchange.arrivedWall
+        exchange.caller = try exchange.connection.withRequest { bytes throws(GatewayError) in
             let value = bytes.extracting(field)
-            if let entry = services.tokens.lookup(value, now: now, generation: generation) {
+            if let known = services.tokens.lookup(value, now: now, generation: generation) {
                 services.metrics.tokenCache(hit: true)
-                return use(entry.principal, entry.attachment, exchange)
+                return known.attachment
             }
             services.metrics.tokenCache(hit: false)
-            let principal = try services.shared.authenticator.authenticate(value, now: now)
-            let slot = services.shared.limiter.slot(for: principal, now: services.loop.now)
-            services.tokens.insert(value, principal: principal, attachment: slot, generation: generation)
-            return use(principal, slot, exchange)
+            let caller = caller(try services.shared.authenticator.authenticate(value, now: now))
+            services.tokens.insert(value, principal: caller.principal, attachment: caller, generation: generation)
+            return caller
         }
     }
 
-    private func use(_ principal: Principal, _ slot: LimiterSlot?, _ exchange: Exchange) -> AuthenticatedRequest {
-        exchange.principal = principal
-        exchange.slot = slot ?? services.shared.limiter.slot(for: principal, now: services.loop.now)
-        return AuthenticatedRequest(exchange: exchange)
+    private func caller(_ principal: Principal) -> Caller {
+        Caller(principal, slot: services.shared.limiter.slot(for: principal, now: services.loop.now))
     }
 
     /// Everybody without a credential, where none is required.

@@ -17,19 +17,38 @@ package struct AuthorizedRequest {
 struct AuthorizeStage {
     let services: LoopServices
 
+    @inline(__always)
     func run(_ read: ReadRequest) throws(GatewayError) -> AuthorizedRequest {
-        let exchange = read.exchange
-        guard let request = exchange.call.request, let principal = exchange.principal else { throw .internalError }
-        let connection = exchange.connection
-        let name = connection.withRequest { request.modelName(in: $0.extracting(connection.bodyRange)) }
-        guard let found = services.fleet.find(model: name) else {
-            throw .modelNotFound(model: String(name.prefix(128)))
+        try findPool(read.exchange)
+        return AuthorizedRequest(exchange: read.exchange)
+    }
+
+    @inline(never)
+    private func findPool(_ exchange: Exchange) throws(GatewayError) {
+        guard let request = exchange.call.request, let caller = exchange.caller else { throw .internalError }
+        let found = try find(request, exchange.connection)
+        guard caller.principal.mayUse(model: found.model.name) else {
+            throw .modelNotAllowed(model: found.model.name)
         }
-        guard principal.mayUse(model: name) else { throw .modelNotAllowed(model: name) }
         exchange.model = found.model
         exchange.call.pool = found.pool
-        exchange.call.modelName = name
-        return AuthorizedRequest(exchange: exchange)
+        exchange.call.modelName = found.model.name
+    }
+
+    @inline(__always)
+    private func find(
+        _ request: ChatRequest, _ connection: ServerConnection
+    ) throws(GatewayError) -> RecentModels.Known {
+        try connection.withRequest { bytes throws(GatewayError) in
+            let body = bytes.extracting(connection.bodyRange)
+            let written = body.extracting(request.model.raw)
+            if let known = services.recentModels.find(written) { return known }
+            let name = request.modelName(in: body)
+            guard let found = services.fleet.find(model: name) else {
+                throw .modelNotFound(model: String(name.prefix(128)))
+            }
+            return services.recentModels.remember(written, found)
+        }
     }
 
     /// `/v1/models` and `/v1/models/{id}`: what the caller may use.

@@ -92,9 +92,10 @@ extension Exchange: ReplyDelegate {
     // MARK: Fields of every reply
 
     private func appendCommonFields(to writer: inout ByteWriter) {
-        services.date.append(to: &writer, now: connection.loop.wallNow)
+        services.date.append(to: &writer, now: services.loop.wallNow)
         // A request id has at most 128 bytes, and what surrounds it and the numbers less than 512.
-        writer.append(upTo: 640 + (call.replica?.name.utf8.count ?? 0)) { line in
+        let replica = call.replica
+        writer.append(upTo: 640 + (replica?.nameField.count ?? 0)) { line in
             line.put("x-request-id: ")
             line.put(requestID.bytes)
             line.put("\r\n")
@@ -108,10 +109,9 @@ extension Exchange: ReplyDelegate {
                     tokens, limit: "x-ratelimit-limit-tokens: ",
                     remaining: "\r\nx-ratelimit-remaining-tokens: ", reset: "\r\nx-ratelimit-reset-tokens: ")
             }
-            if let replica = call.replica {
-                line.put("x-weir-replica: ")
-                line.put(replica.name)
-                line.put("\r\nx-weir-attempts: ")
+            if let replica {
+                line.put(replica.nameField)
+                line.put("x-weir-attempts: ")
                 line.put(decimal: call.sends)
                 line.put("\r\nx-weir-overhead-ms: ")
                 line.put(milliseconds: overhead?.nanoseconds ?? 0)
@@ -169,7 +169,7 @@ extension Exchange: ReplyDelegate {
 }
 
 extension ByteCursor {
-    /// The three fields that say where a client stands with one limit, each behind what stands before its value.
+    /// The three fields that say where a client stands with one of its limits, each behind what comes before its value.
     @inline(__always)
     fileprivate mutating func put(
         _ standing: SlidingWindow.Standing, limit: StaticString, remaining: StaticString, reset: StaticString

@@ -15,10 +15,12 @@ package final class Exchange {
     package let connection: ServerConnection
     package let services: LoopServices
     let call: UpstreamCall
-    /// The peer, for the log and for `X-Forwarded-For`.
-    let peer: SocketAddress?
-    let peerText: String
+    /// Whether what the peer says of those before it is believed.
     let isPeerTrusted: Bool
+    /// The peer as the access log shows it.
+    private let loggedPeer: LogText
+    /// How a replica is told of the peer: the end of `X-Forwarded-For`, and the name of the field behind it.
+    let peerAndRequestID: [UInt8]
 
     // The current request.
     var endpoint = Endpoint.unknown
@@ -26,14 +28,14 @@ package final class Exchange {
     var requestID = ByteWriter(capacity: 64)
     var arrivedAt = Moment.zero
     var arrivedWall = WallTime(secondsSinceEpoch: 0)
-    var clientText = ""
-    var principal: Principal?
-    var slot: LimiterSlot?
+    /// The client as the access log shows it: the peer, or whom a trusted peer names.
+    var loggedClient: LogText
+    var caller: Caller?
     var reservation: KeyBudget.Reservation?
     var standing: KeyBudget.Standing?
     var model: ServedModel?
     /// The model that was asked instead of the one that the client named.
-    var fallback: String?
+    var loggedFallback: LogText?
     var session: OpenSession?
     /// The session that the request names, whether it could be opened or not.
     var sessionID: String?
@@ -51,8 +53,11 @@ package final class Exchange {
         self.connection = connection
         self.services = services
         call = UpstreamCall(client: connection, buffers: services.upstreams.buffers)
-        peer = connection.stream.peer
-        peerText = peer?.host ?? "unknown"
+        let peer = connection.stream.peer
+        let host = peer?.host ?? "unknown"
+        loggedPeer = LogText(host)
+        loggedClient = loggedPeer
+        peerAndRequestID = Array("\(host)\r\nx-request-id: ".utf8)
         isPeerTrusted = peer.map { peer in services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
         call.delegate = self
     }
@@ -62,15 +67,17 @@ package final class Exchange {
         clear()
         endpoint = connection.withRequest { Endpoint(path: connection.path, in: $0) }
         chooseRequestID()
-        clientText = isPeerTrusted ? forwardedClient() ?? peerText : peerText
+        if isPeerTrusted { loggedClient = forwardedClient().map { LogText($0) } ?? loggedPeer }
     }
 
     /// Ready for bytes that never became a request.
     func beginMalformed() {
         clear()
         generateRequestID()
-        clientText = peerText
+        loggedClient = loggedPeer
     }
+
+    var principal: Principal? { caller?.principal }
 
     /// Our own part of the time before a replica was asked: neither its answer nor the wait for a place.
     var overhead: Interval? {
@@ -80,14 +87,13 @@ package final class Exchange {
     private func clear() {
         call.reset()
         endpoint = .unknown
-        arrivedAt = connection.loop.now
-        arrivedWall = connection.loop.wallNow
-        principal = nil
-        slot = nil
+        arrivedAt = services.loop.now
+        arrivedWall = services.loop.wallNow
+        caller = nil
         reservation = nil
         standing = nil
         model = nil
-        fallback = nil
+        loggedFallback = nil
         session = nil
         sessionID = nil
         sessionDegraded = nil
@@ -112,7 +118,7 @@ package final class Exchange {
 
     private func generateRequestID() {
         requestID.removeAll()
-        requestID.append(hex: services.nextID(), digits: 16)
+        requestID.append(services.idPrefix)
         requestID.append(hex: services.nextID(), digits: 16)
     }
 

@@ -76,8 +76,7 @@ struct ForwardStage {
                 call.forwardedFields.append(", ")
             }
         }
-        call.forwardedFields.append(exchange.peerText)
-        call.forwardedFields.append("\r\nx-request-id: ")
+        call.forwardedFields.append(exchange.peerAndRequestID)
         exchange.requestID.withBytes { call.forwardedFields.append($0) }
         call.forwardedFields.appendLineEnd()
     }

@@ -33,17 +33,20 @@ package final class LoopServices {
     package let loop: EventLoop
     package let shared: SharedServices
     package let upstreams: LoopUpstreams
-    package let tokens: TokenCache<LimiterSlot>
+    package let tokens: TokenCache<Caller>
     package var metrics: LoopMetrics
     package let accessLog: LineBuffer?
     /// Replaced as a whole on reload, together with the fleet.
     package var settings: PipelineSettings
-    package var fleet: Fleet
+    package var fleet: Fleet { didSet { recentModels = RecentModels() } }
+    var recentModels = RecentModels()
     package var connectionSettings: ConnectionSettings
     package var sessions: SessionMemory?
     var date = HTTPDate()
     /// Where replies are built: nothing in it outlives a suspension.
     var reply = ByteWriter(capacity: 16_384)
+    /// How the request ids of this loop begin: sixteen hexadecimal digits, drawn once.
+    let idPrefix: [UInt8]
     private var random: UInt64
 
     package init(
@@ -61,11 +64,14 @@ package final class LoopServices {
         self.fleet = fleet
         self.connectionSettings = connectionSettings
         random = UInt64.random(in: .min ... .max)
+        var prefix = ByteWriter()
+        prefix.append(hex: UInt64.random(in: .min ... .max), digits: 16)
+        idPrefix = prefix.withUnsafeBytes { Array($0) }
     }
 
     var isDraining: Bool { shared.isDraining.load(ordering: .relaxed) }
 
-    /// A request id's 64 bits: unique, not secret.
+    /// The second half of a request id, unlike that of any other request of this loop. Not secret.
     func nextID() -> UInt64 {
         random &+= 0x9E37_79B9_7F4A_7C15
         var mixed = random

@@ -45,7 +45,7 @@ final class ModelFallback {
         guard let next = fallback?.waiting.popLast() else { return false }
         exchange.services.metrics.fellBack(reason, pool: pool.index)
         exchange.model = next.model
-        exchange.fallback = next.model.name
+        exchange.loggedFallback = LogText(next.model.name)
         call.turn(to: next.pool, next.model, resuming: broken)
         return true
     }
@@ -56,7 +56,7 @@ final class ModelFallback {
     ) -> Result<ForwardResult, GatewayError> {
         guard Self.reason(result) != nil, !exchange.call.relay.hasContent else { return result }
         exchange.model = first.model
-        exchange.fallback = nil
+        exchange.loggedFallback = nil
         exchange.call.turn(to: first.pool, first.model)
         return first.result
     }

@@ -24,24 +24,22 @@ struct ReadBodyStage {
             let deadline = exchange.arrivedAt + exchange.services.settings.totalTimeout
             try await exchange.connection.receiveBody(until: deadline)
         }
-        return try read(request)
+        try read(exchange)
+        return ReadRequest(exchange: exchange)
     }
 
     @inline(never)
-    private func read(_ request: AuthenticatedInference) throws(GatewayError) -> ReadRequest {
-        let exchange = request.exchange
+    private func read(_ exchange: Exchange) throws(GatewayError) {
         guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         let connection = exchange.connection
         let range = connection.bodyRange
-        let read = try connection.withRequest { bytes throws(GatewayError) in
+        exchange.call.request = try connection.withRequest { bytes throws(GatewayError) in
             do throws(BodyProblem) {
                 return try ChatRequest.read(bytes.extracting(range), kind: kind)
             } catch {
                 throw error.error
             }
         }
-        exchange.call.request = read
-        return ReadRequest(exchange: exchange)
     }
 
     private func checkType(_ connection: ServerConnection) throws(GatewayError) {

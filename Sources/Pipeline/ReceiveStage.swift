@@ -19,6 +19,7 @@ struct ReceiveStage {
         case request(IncomingRequest)
     }
 
+    @inline(__always)
     func run(_ exchange: Exchange) throws(GatewayError) -> Received {
         let connection = exchange.connection
         if connection.method == .options { return .local(.preflight) }

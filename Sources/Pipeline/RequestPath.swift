@@ -53,36 +53,35 @@ package struct RequestPath {
     /// Answers bytes that never became a request.
     private func refuse(_ exchange: Exchange, _ error: GatewayError) async {
         exchange.beginMalformed()
-        await settle.run(exchange, .failure(error))
+        exchange.outcome = .failure(error)
+        await settle.run(exchange)
     }
 
     /// Serves one request. Every request, however it ends, passes through `settle` exactly once.
     func serve(_ exchange: Exchange) async {
-        let outcome: Result<Served, GatewayError>
         do throws(GatewayError) {
-            let incoming = try receive.run(exchange)  // what is asked for
-            switch incoming {
+            switch try receive.run(exchange) {  // what is asked for
             case .local(let answer):
-                outcome = .success(.local(answer))
+                exchange.outcome = .success(.local(answer))
             case .request(let incoming):
                 let authenticated = try authenticate.run(incoming)  // who is asking
                 guard let inference = authenticated.inference else {
-                    outcome = .success(.local(try authorize.models(authenticated)))
+                    exchange.outcome = .success(.local(try authorize.models(authenticated)))
                     break
                 }
                 let read = try await readBody.run(inference)  // what, within limits
                 let authorized = try authorize.run(read)  // may they, at all
                 let admitted = try admit.run(authorized)  // may they, now
                 switch try await recall.run(admitted) {  // what was said before
-                case .replay(let reply): outcome = .success(.replayed(reply))
+                case .replay(let reply): exchange.outcome = .success(.replayed(reply))
                 case .request(let recalled):
-                    outcome = .success(try await forward.run(recalled))  // a replica, with failover
+                    exchange.outcome = .success(try await forward.run(recalled))  // a replica, with failover
                 }
             }
         } catch {
-            outcome = .failure(error)
+            exchange.outcome = .failure(error)
         }
-        await settle.run(exchange, outcome)  // remember, answer, charge, count, log
+        await settle.run(exchange)  // remember, answer, charge, count, log
     }
 }
 
@@ -104,6 +103,6 @@ package enum LocalAnswer {
     case alive
     case ready(Bool)
     case preflight
-    case models([ListedModel])
-    case model(ListedModel)
+    indirect case models([ListedModel])
+    indirect case model(ListedModel)
 }

@@ -13,9 +13,7 @@ struct SettleStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ exchange: Exchange, _ outcome: Result<Served, GatewayError>) async {
-        // From here on the exchange has it: what lies beside an `await` would have its own room in the task's frame.
-        exchange.outcome = outcome
+    func run(_ exchange: Exchange) async {
         if exchange.session != nil { await endTurn(exchange) }
         answer(exchange)
         if exchange.connection.needsFlush { await flush(exchange) }
@@ -32,10 +30,9 @@ struct SettleStage {
 
     @inline(never)
     private func close(_ exchange: Exchange) {
-        guard let outcome = exchange.outcome.take() else { return }
-        let ending = exchange.ending
         charge(exchange)
-        record(exchange, ending, outcome)
+        if !exchange.endpoint.isHealth { record(exchange) }
+        exchange.outcome = nil
     }
 
     // MARK: Answering
@@ -61,7 +58,7 @@ struct SettleStage {
         switch served {
         case .local(let answer): self.answer(exchange, answer)
         case .whole(let reply):
-            reply.withBody { send($0, of: reply, exchange) }
+            reply.withBody { send($0, exchange) }
             if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
         case .streamed:
             guard exchange.call.holdsEnd else { break }
@@ -84,7 +81,7 @@ struct SettleStage {
         return nil
     }
 
-    private func send(_ body: Span<UInt8>, of reply: WholeReply, _ exchange: Exchange) {
+    private func send(_ body: Span<UInt8>, _ exchange: Exchange) {
         guard exchange.call.edits.model != nil else {
             return exchange.reply(200, contentType: "application/json", body: body)
         }
@@ -193,7 +190,7 @@ struct SettleStage {
     // MARK: Charging
 
     private func charge(_ exchange: Exchange) {
-        guard let slot = exchange.slot, let reservation = exchange.reservation else { return }
+        guard let slot = exchange.caller?.slot, let reservation = exchange.reservation else { return }
         exchange.reservation = nil
         if exchange.call.sends == 0 { return slot.giveBack(reservation) }
         let estimated = exchange.call.relay.deltas
@@ -204,60 +201,59 @@ struct SettleStage {
 
     // MARK: Counting and logging
 
-    private func record(_ exchange: Exchange, _ ending: Outcome, _ outcome: Result<Served, GatewayError>) {
-        if exchange.endpoint.isHealth { return }
+    private func record(_ exchange: Exchange) {
         let call = exchange.call
-        let now = services.loop.now
-        let duration = now - exchange.arrivedAt
-        var problem: TokenProblem?
-        if case .failure(.invalidAPIKey(let reason)) = outcome {
-            services.metrics.authenticationFailed(reason)
-            problem = reason
-        }
-        if ending == Outcome(.clientGone) { services.metrics.clientGone() }
-        if exchange.sessionDegraded != nil, ending == .ok {
-            services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
-        }
-        services.metrics.requestEnded(ending, pool: call.pool?.index, duration: duration)
-        if let pool = call.pool {
-            if let usage = call.usage { services.metrics.tokens(usage, pool: pool.index) }
-            if call.firstContentAt != .zero {
-                services.metrics.firstToken(after: call.firstContentAt - exchange.arrivedAt, pool: pool.index)
-            }
-            if let overhead = exchange.overhead { services.metrics.overhead(overhead, pool: pool.index) }
-        }
-        services.metrics.received(bytes: exchange.connection.bytesReceived)
-        services.metrics.sent(bytes: exchange.connection.bytesSent)
-        guard let log = services.accessLog else { return }
+        let connection = exchange.connection
         var record = AccessRecord(
-            time: exchange.arrivedWall, method: exchange.connection.method.text, path: exchange.endpoint.label,
-            client: exchange.clientText)
-        record.principal = exchange.principal?.id
-        record.tokenProblem = problem
-        record.pool = call.pool?.name
-        record.fallback = exchange.fallback
+            time: exchange.arrivedWall, method: connection.method.text, path: exchange.endpoint.label)
+        record.outcome = exchange.ending
+        record.usage = call.usage
+        record.bytesIn = connection.bytesReceived
+        record.bytesOut = connection.bytesSent
+        record.duration = services.loop.now - exchange.arrivedAt
+        if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
+        record.overhead = exchange.overhead
+        count(exchange, &record)
+        guard let log = services.accessLog else { return }
         record.hasSession = exchange.session != nil
         record.isStream = call.request?.isStream ?? false
         record.status = exchange.status
-        record.outcome = ending
-        record.replica = call.replica?.name
         record.attempts = call.sends
         record.resumes = call.resumes
         record.resumedBy = call.resumedBy
-        record.usage = call.usage
-        record.bytesIn = exchange.connection.bytesReceived
-        record.bytesOut = exchange.connection.bytesSent
-        if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
-        record.duration = duration
         record.queueWait = call.queueWait
-        if let overhead = exchange.overhead { record.overhead = overhead }
-        exchange.connection.withRequest { bytes in
-            let model = call.request?.model.raw ?? .empty
-            let body = bytes.extracting(exchange.connection.bodyRange)
+        let pool = call.pool
+        connection.withRequest { bytes in
+            let model = pool == nil ? ByteRange.empty : call.request?.model.raw ?? .empty
+            let body = bytes.extracting(connection.bodyRange)
             exchange.requestID.withBytes { id in
-                let known = call.pool == nil ? body.extracting(0..<0) : body.extracting(model)
-                log.append(record, requestID: id, model: known)
+                log.append { lines, timestamp in
+                    record.append(
+                        to: &lines, timestamp: &timestamp, requestID: id, model: body.extracting(model),
+                        principal: exchange.caller?.loggedID, pool: pool?.loggedName,
+                        fallback: exchange.loggedFallback, replica: call.replica?.loggedName,
+                        client: exchange.loggedClient)
+                }
             }
+        }
+    }
+
+    /// Counts what `record` says. A refused credential's reason is added to it.
+    private func count(_ exchange: Exchange, _ record: inout AccessRecord) {
+        let metrics = services.metrics
+        metrics.requestEnded(
+            record.outcome, pool: exchange.call.pool?.index, duration: record.duration,
+            timeToFirstToken: record.timeToFirstToken, overhead: record.overhead, usage: record.usage)
+        metrics.transferred(bytesIn: record.bytesIn, bytesOut: record.bytesOut)
+        if record.outcome == .ok {
+            if exchange.sessionDegraded != nil {
+                services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
+            }
+        } else if record.outcome == Outcome(.clientGone) {
+            metrics.clientGone()
+        } else if case .failure(.invalidAPIKey(let reason)) = exchange.outcome {
+            metrics.authenticationFailed(reason)
+            record.tokenProblem = reason
         }
     }
 }

@@ -4,7 +4,7 @@ import GatewayCore
 ///
 /// One loop records, the scraper reads: numbers of one scrape may disagree by the observation that is being recorded.
 /// - Cost: an observation is a look-up by magnitude, at most four comparisons and two additions; no allocation.
-package final class Histogram: Sendable {
+package struct Histogram: ~Copyable, Sendable {
     /// Upper edges, inclusive, in nanoseconds: 100 µs to 600 s. Above the last one everything counts as infinite.
     ///
     /// 0.3, 1.2 and 1.5 s are what objectives are stated in, so that no alert has to interpolate.

@@ -33,13 +33,6 @@ package final class LineBuffer: Sendable {
         state = Mutex(State())
     }
 
-    /// Appends the line of one request.
-    package func append(_ record: AccessRecord, requestID: Span<UInt8>, model: Span<UInt8>) {
-        append { out, timestamp in
-            record.append(to: &out, timestamp: &timestamp, requestID: requestID, model: model)
-        }
-    }
-
     /// Appends what `format` writes: one or more whole lines, each with its line feed, 16 KiB at most.
     package func append(_ format: (inout ByteWriter, inout TimestampText) -> Void) {
         let effect = state.withLock { state -> Effect in

@@ -112,23 +112,28 @@ package final class LoopMetrics: Sendable {
     /// it counts to no pool and to no replica.
     private func counters(_ pool: Int) -> PoolMetrics { pools[min(pool, shape.noPool)] }
 
-    /// A request ended. `pool` is `nil` when it failed before one was chosen.
-    package func requestEnded(_ outcome: Outcome, pool: Int?, duration: Interval) {
-        let pool = counters(pool ?? shape.noPool)
-        pool.requests[Int(outcome.index)].add()
-        pool.duration.record(duration)
+    /// A request ended.
+    ///
+    /// - Parameter pool: `nil` when it failed before one was chosen.
+    /// - Parameter timeToFirstToken: from the request's head to the first content for the client, if there was any.
+    /// - Parameter overhead: the part of its time that was ours and no replica's, if it came to one.
+    package func requestEnded(
+        _ outcome: Outcome, pool: Int?, duration: Interval, timeToFirstToken: Interval? = nil,
+        overhead: Interval? = nil, usage: Usage? = nil
+    ) {
+        let counters = counters(pool ?? shape.noPool)
+        counters.requests[Int(outcome.index)].add()
+        counters.duration.record(duration)
+        if let timeToFirstToken { counters.timeToFirstToken.record(timeToFirstToken) }
+        if let overhead { counters.overhead.record(overhead) }
+        if let usage {
+            counters.promptTokens.add(usage.promptTokens)
+            counters.completionTokens.add(usage.completionTokens)
+        }
     }
 
-    /// The first content left for the client, `interval` after the request's head was complete.
-    package func firstToken(after interval: Interval, pool: Int) { counters(pool).timeToFirstToken.record(interval) }
     /// A replica was assigned after waiting for one; zero when there was no wait.
     package func queueWaited(_ interval: Interval, pool: Int) { counters(pool).queueWait.record(interval) }
-    /// The part of a request's time that was ours and no replica's.
-    package func overhead(_ interval: Interval, pool: Int) { counters(pool).overhead.record(interval) }
-    package func tokens(_ usage: Usage, pool: Int) {
-        counters(pool).promptTokens.add(usage.promptTokens)
-        counters(pool).completionTokens.add(usage.completionTokens)
-    }
     /// A request moves to another replica before its first content.
     package func retried(pool: Int) { counters(pool).retries.add() }
     /// A request left the pool for another model.
@@ -158,8 +163,11 @@ package final class LoopMetrics: Sendable {
     /// A connection ended before its TLS handshake did.
     package func handshakeFailed() { connections.handshakesFailed.add() }
     package func connectionClosed() { connections.closed.add() }
-    package func received(bytes: Int) { connections.bytesIn.add(bytes) }
-    package func sent(bytes: Int) { connections.bytesOut.add(bytes) }
+    /// What one request took over the clients' sockets.
+    package func transferred(bytesIn: Int, bytesOut: Int) {
+        connections.bytesIn.add(bytesIn)
+        connections.bytesOut.add(bytesOut)
+    }
     /// A client left before its answer was complete.
     package func clientGone() { connections.clientsGone.add() }
 }

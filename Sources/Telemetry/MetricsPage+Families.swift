@@ -52,18 +52,20 @@ extension MetricsPage {
     private mutating func appendHistograms(_ loops: [LoopMetrics]) {
         let shape = loops[0].shape
         family("weir_request_duration_seconds", .histogram, "From a complete request head to the end of the answer.")
-        for pool in 0...shape.noPool { histogram(pool, loops, \.duration) }
+        for pool in 0...shape.noPool { histogram(pool, loops) { $0.duration.add(to: &$1) } }
         family("weir_time_to_first_token_seconds", .histogram, "From a complete request head to the first content.")
-        for pool in shape.pools.indices { histogram(pool, loops, \.timeToFirstToken) }
+        for pool in shape.pools.indices { histogram(pool, loops) { $0.timeToFirstToken.add(to: &$1) } }
         family("weir_queue_wait_seconds", .histogram, "Waiting for a replica with room.")
-        for pool in shape.pools.indices { histogram(pool, loops, \.queueWait) }
+        for pool in shape.pools.indices { histogram(pool, loops) { $0.queueWait.add(to: &$1) } }
         family("weir_overhead_seconds", .histogram, "The part of a request's time that no replica spent.")
-        for pool in shape.pools.indices { histogram(pool, loops, \.overhead) }
+        for pool in shape.pools.indices { histogram(pool, loops) { $0.overhead.add(to: &$1) } }
     }
 
-    private mutating func histogram(_ pool: Int, _ loops: [LoopMetrics], _ which: KeyPath<PoolMetrics, Histogram>) {
+    private mutating func histogram(
+        _ pool: Int, _ loops: [LoopMetrics], _ read: (PoolMetrics, inout Histogram.Reading) -> Void
+    ) {
         var reading = Histogram.Reading()
-        for loop in loops { loop.pools[pool][keyPath: which].add(to: &reading) }
+        for loop in loops { read(loop.pools[pool], &reading) }
         histogram(["pool": loops[0].shape.poolLabel(pool)], reading)
     }
 

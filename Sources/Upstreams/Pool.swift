@@ -1,6 +1,7 @@
 import Balancing
 import GatewayCore
 import Reactor
+import Telemetry
 import Wire
 
 /// Deadlines of one request towards its replicas. Plain settings: defaults are the configuration's.
@@ -91,12 +92,14 @@ package struct PoolSettings: Sendable {
 }
 
 /// A model under its public name, and what the replicas call it.
-package struct ServedModel: Equatable, Sendable {
-    package var name: String
+///
+/// A class, because every request keeps it: one reference instead of three. Immutable, so all loops may share it.
+package final class ServedModel: Sendable {
+    package let name: String
     /// The replicas' name where it differs.
-    package var upstreamName: String?
+    package let upstreamName: String?
     /// Models to ask instead, in order, when this one can't answer.
-    package var fallback: [String]
+    package let fallback: [String]
 
     package init(name: String, upstreamName: String?, fallback: [String] = []) {
         self.name = name
@@ -113,11 +116,14 @@ package final class Pool: Sendable {
     package let replicas: [Replica]
     package let queue: WaitQueue
     package var name: String { settings.name }
+    /// Its name as the access log shows it.
+    package let loggedName: LogText
 
     package init(_ settings: PoolSettings, index: Int, replicas: [Replica]) {
         self.settings = settings
         self.index = index
         self.replicas = replicas
+        loggedName = LogText(settings.name)
         queue = WaitQueue(lengthMax: settings.queueLength)
     }
 

@@ -2,6 +2,7 @@ import Balancing
 import GatewayCore
 import Reactor
 import Synchronization
+import Telemetry
 import Wire
 
 /// What the configuration says of one replica.
@@ -53,6 +54,10 @@ package final class Replica: Sendable {
     /// For https: whose certificates are believed.
     package let tls: TLSContext?
     package var name: String { settings.name }
+    /// Its name as the access log shows it.
+    package let loggedName: LogText
+    /// The field of a reply's head that names it, with its line end.
+    package let nameField: [UInt8]
 
     private let inFlightCount = Atomic<Int>(0)
     /// Serving, by health and intent.
@@ -83,6 +88,8 @@ package final class Replica: Sendable {
         self.index = index
         self.metricsIndex = metricsIndex
         self.tls = tls
+        loggedName = LogText(settings.name)
+        nameField = Array("x-weir-replica: \(settings.name)\r\n".utf8)
         snapshotLock = Mutex(HealthSnapshot(intent: .enabled, health: .unknown, share: HealthMachine.fullShare))
         breakerSettings = breaker
     }

@@ -116,16 +116,18 @@ public struct ByteCursor: ~Copyable {
 
     @inline(__always)
     private static func digits(of value: UInt) -> Int {
-        var count = 1
-        var bound: UInt = 10
-        while value >= bound {
-            count &+= 1
-            let (next, overflow) = bound.multipliedReportingOverflow(by: 10)
-            if overflow { break }
-            bound = next
-        }
-        return count
+        // As many as its bits make, rounded down (1,233 / 4,096 is just above the logarithm of 2), or one more.
+        let bits = UInt.bitWidth &- (value | 1).leadingZeroBitCount
+        let count = (bits &* 1_233) >> 12
+        return value < powersOfTen[count] ? max(count, 1) : count &+ 1
     }
+
+    /// 1, 10, 100 and so on up to the largest that there is.
+    private static let powersOfTen: InlineArray<20, UInt> = [
+        1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000,
+        100_000_000_000, 1_000_000_000_000, 10_000_000_000_000, 100_000_000_000_000, 1_000_000_000_000_000,
+        10_000_000_000_000_000, 100_000_000_000_000_000, 1_000_000_000_000_000_000, 10_000_000_000_000_000_000,
+    ]
 
     /// Two digits of a value below 100. - Precondition: the room was checked.
     @inlinable @inline(__always)
@@ -198,11 +200,6 @@ public struct ByteCursor: ~Copyable {
     public mutating func put(quoted text: String, limit: Int = 256) {
         var text = text
         text.withUTF8 { put(quoted: $0.span, limit: limit) }
-    }
-
-    @inlinable @inline(__always)
-    public mutating func put(quotedOrNull text: String?) {
-        if let text { put(quoted: text) } else { put("null") }
     }
 
     /// What a client made up, or a name outside ASCII.

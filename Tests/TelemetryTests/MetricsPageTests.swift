@@ -81,7 +81,9 @@ import Testing
             shape: TelemetryShape(pools: ["p"]), loops: 1, build: BuildInfo(version: "1", swift: "6"),
             started: WallTime(secondsSinceEpoch: 1))
         for _ in 0..<1000 {
-            telemetry.metrics(loop: 0).firstToken(after: Interval(nanoseconds: Int64(generator.next() >> 22)), pool: 0)
+            telemetry.metrics(loop: 0).requestEnded(
+                .ok, pool: 0, duration: .zero,
+                timeToFirstToken: Interval(nanoseconds: Int64(generator.next() >> 22)))
         }
         let page = PageReader(telemetry.page(gauges: GaugeSnapshot()))
         let buckets = (Histogram.edgeLabels + ["+Inf"]).map {

@@ -53,7 +53,5 @@ import Testing
     @Test func `a long text is cut between characters`() {
         let text = Array("ééééé".utf8)
         #expect(written { $0.put(quoted: text.span, limit: 5) } == "\"éé\"")
-        #expect(written { $0.put(quotedOrNull: nil) } == "null")
-        #expect(written { $0.put(quotedOrNull: "x") } == "\"x\"")
     }
 }

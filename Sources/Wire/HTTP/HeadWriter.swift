@@ -56,10 +56,17 @@ extension ByteWriter {
 
     /// A field of a parsed head, with the name as it was sent.
     package mutating func appendField(_ field: HTTPField, of bytes: borrowing Span<UInt8>) {
-        append(bytes.extracting(field.name))
-        append(": ")
-        append(bytes.extracting(field.value))
-        appendLineEnd()
+        append(upTo: Int(field.name.count) + Int(field.value.count) + 4) { line in
+            if Int(field.value.start) == field.name.end + 2, bytes[field.name.end + 1] == 0x20 {
+                // As most are written: in one piece.
+                line.put(bytes.extracting(Int(field.name.start)..<field.value.end))
+            } else {
+                line.put(bytes.extracting(field.name))
+                line.put(": ")
+                line.put(bytes.extracting(field.value))
+            }
+            line.put("\r\n")
+        }
     }
 
     package mutating func appendContentLength(_ length: Int) {
