@@ -117,7 +117,7 @@ let package = Package(
         tests("Reactor"),
         tests("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),
         tests("RedisClient", ["Reactor"]),
-        tests("Upstreams", ["Wire", "Balancing", "GatewayCore"]),
+        tests("Upstreams", ["Reactor", "Wire", "Balancing", "GatewayCore"]),
         tests("Stores", ["RedisClient", "Reactor", "GatewayCore"]),
         tests("Identity", ["GatewayCore", "Wire"]),
         tests("Supervision", ["Balancing", "GatewayCore"]),

@@ -84,6 +84,14 @@ package struct Attempt: Sendable {
 
         /// Whether a second pick may take it, after the first and panic found nobody.
         package func allowsAtLast(_ index: Int) -> Bool { !never.contains(index) && !busy.contains(index) }
+
+        package func renumbered(_ place: (Int) -> Int?) -> Exclusions {
+            var renumbered = Exclusions()
+            renumbered.never = never.renumbered(place)
+            renumbered.busy = busy.renumbered(place)
+            renumbered.avoid = avoid.renumbered(place)
+            return renumbered
+        }
     }
 
     package enum Action: Equatable, Sendable {
@@ -106,6 +114,14 @@ package struct Attempt: Sendable {
         case fail(GatewayError)
         /// Over, and well.
         case done
+
+        package func renumbered(_ place: (Int) -> Int?) -> Action {
+            switch self {
+            case .pick(let exclusions): .pick(exclusions.renumbered(place))
+            case .resume(let exclusions): .resume(exclusions.renumbered(place))
+            default: self
+            }
+        }
     }
 
     private let request: AttemptRequest
@@ -159,6 +175,10 @@ package struct Attempt: Sendable {
         guard !ways(on: ReplicaAbilities(rawValue: .max)).isEmpty else { return giveUp() }
         return .resume(Exclusions())
     }
+
+    /// The replicas have other places from now on (a reload); nil for one that is gone. Called while the request is at
+    /// none of them.
+    package mutating func renumber(_ place: (Int) -> Int?) { exclusions = exclusions.renumbered(place) }
 
     /// What to do after `event`.
     ///

@@ -68,11 +68,12 @@ package struct FairQueue<Waiter> {
     /// Lets a request wait at the end of its caller's lane.
     ///
     /// - Parameter exclusions: replicas whose places it can't use.
+    /// - Parameter evenIfFull: for one that waited in the queue that this one replaces.
     /// - Returns: its ticket and whether it is called at once; `nil` when the queue is full.
     package mutating func enter(
-        _ waiter: Waiter, key: String, avoiding exclusions: Attempt.Exclusions
+        _ waiter: Waiter, key: String, avoiding exclusions: Attempt.Exclusions, evenIfFull: Bool = false
     ) -> (ticket: Ticket, isCalled: Bool)? {
-        guard count < lengthMax else { return nil }
+        guard count < lengthMax || evenIfFull else { return nil }
         let lane = lane(of: key)
         let slot = freeSlots.popLast() ?? slots.count
         if slot == slots.count { slots.append(Slot()) }

@@ -139,7 +139,7 @@ package struct HealthMachine: Sendable {
     /// A full share of the weight; see ``share(at:)``.
     package static let fullShare = 16
 
-    private let settings: HealthSettings
+    private var settings: HealthSettings
     package private(set) var intent: Intent
     package private(set) var health = Health.unknown
     /// It is down because of traffic alone: no probe has failed since.
@@ -189,6 +189,9 @@ package struct HealthMachine: Sendable {
 extension HealthMachine {
     /// The first action of a replica's life.
     package func start() -> Action { intent == .maintenance ? .rest : .probe(after: .zero) }
+
+    /// The configuration changed: what is wanted and what is known stays.
+    package mutating func change(to settings: HealthSettings) { self.settings = settings }
 
     package mutating func setIntent(_ new: Intent) -> Action {
         let old = intent

@@ -21,4 +21,15 @@ package struct ReplicaSet: Equatable, Sendable {
     }
 
     package mutating func removeAll() { places = 0 }
+
+    /// The same replicas under other indices; those without one are left out.
+    package func renumbered(_ place: (Int) -> Int?) -> ReplicaSet {
+        var renumbered = ReplicaSet()
+        // The last one in is in the lowest bits.
+        for shift in stride(from: 48, through: 0, by: -16) {
+            let index = Int(places >> UInt64(shift) & 0xFFFF) - 1
+            if index >= 0, let new = place(index) { renumbered.insert(new) }
+        }
+        return renumbered
+    }
 }

@@ -51,7 +51,7 @@ final class AdminAPI {
         case ("keys", 0) where isRead: return keys()
         case ("keys", 0) where method == .post: return await createKey(body)
         case ("keys", 1) where method == .delete: return await revokeKey(rest[0])
-        case ("reload", 0) where method == .post: return reload()
+        case ("reload", 0) where method == .post: return await reload()
         case ("restarts", 0) where isRead: return restarts()
         case ("restarts", 0) where method == .post: return startRestart(body)
         case ("restarts", 0) where method == .delete: return stopRestart()
@@ -74,7 +74,7 @@ final class AdminAPI {
             let isUp = if case .up = snapshot.health { true } else { false }
             return GaugeSnapshot.Replica(
                 isUp: isUp, isDraining: snapshot.intent != .enabled, inFlight: replica.inFlight,
-                stoppedModels: replica.stoppedModels)
+                stoppedModels: replica.state.stoppedModels)
         }
         gauges.queueLengths = fleet.pools.map(\.queue.length)
         gauges.limiterKeys = server.shared.limiter.count
@@ -160,7 +160,7 @@ final class AdminAPI {
         writer.openObject()
         writer.member("pool", string: pool)
         writer.member("name", string: replica.name)
-        writer.member("address", string: replica.settings.address.description)
+        writer.member("address", string: replica.state.address.description)
         writer.member("kind", string: replica.settings.kind.rawValue)
         writer.member("weight", number: replica.settings.weight)
         writer.member("intent", string: snapshot.intent.rawValue)
@@ -173,7 +173,7 @@ final class AdminAPI {
             }
         writer.member("health", string: health)
         writer.member("serving", bool: replica.isServing)
-        writer.member("stopped_models", number: replica.stoppedModels)
+        writer.member("stopped_models", number: replica.state.stoppedModels)
         writer.member("in_flight", number: replica.inFlight)
         writer.member("max_in_flight", number: replica.settings.maxInFlight)
         writer.member("backup", bool: replica.settings.isBackup)
@@ -203,8 +203,8 @@ final class AdminAPI {
         return .json { append(replica, pool: pool?.name ?? "", to: &$0) }
     }
 
-    private func reload() -> AdminReply {
-        if let problem = server.reloadOnLoop(control) { return .problem(400, "configuration_refused", problem) }
+    private func reload() async -> AdminReply {
+        if let problem = await control.reload() { return .problem(400, "configuration_refused", problem) }
         return .json { $0.append("{\"reloaded\":true}") }
     }
 }

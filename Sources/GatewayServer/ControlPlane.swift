@@ -6,6 +6,7 @@ import HTTPConnections
 import Identity
 import Pipeline
 import Reactor
+import Supervision
 import Synchronization
 import Telemetry
 import Upstreams
@@ -24,7 +25,13 @@ final class ControlPlane {
     let loop: EventLoop
     let server: GatewayServer
     let loopServer: LoopServer
+    /// One for each pool.
     private var probers: [HealthProber] = []
+    /// Of pools that are gone, until their last request has ended.
+    private var retired: [HealthProber] = []
+    private lazy var names = NameResolver(on: loop, lookUp: Self.lookUp) { [weak self] pool, replica, before in
+        self?.moved(replica, in: pool, from: before)
+    }
     private var listeners: [Listener] = []
     private var socketPath: String?
     /// From ``use(_:intents:)`` on.
@@ -44,18 +51,28 @@ final class ControlPlane {
 
     // MARK: Probing
 
-    /// Starts probing `fleet` and stops probing the one before.
+    /// Starts probing `fleet`. What was probed before and is still there is probed on; what is gone, until it is idle.
+    ///
+    /// - Parameter intents: what operators asked for before, by replica.
     func use(_ fleet: Fleet, intents: [String: HealthMachine.Intent]) {
-        for prober in probers { prober.stop() }
+        var before = Dictionary(uniqueKeysWithValues: probers.map { ($0.pool.name, $0) })
         probers = fleet.pools.map { pool in
+            if let prober = before.removeValue(forKey: pool.name) {
+                prober.change(to: pool, intents: intents)
+                return prober
+            }
             let prober = HealthProber(
                 pool, on: loop, intents: intents,
                 survey: { [weak self] replica, parking in await self?.survey(replica, parking) },
                 onChange: { [weak self] pool, replica, change in self?.changed(replica, in: pool, change) })
-            prober.onProbe = { [weak self] replica, problem in self?.hooks?.probed(replica, in: pool, problem) }
+            prober.onProbe = { [weak self] pool, replica, problem in self?.hooks?.probed(replica, in: pool, problem) }
+            prober.onUnreachable = { [weak self] replica in self?.names.failed(replica) }
             prober.start()
             return prober
         }
+        names.use(fleet)
+        for prober in before.values { prober.retire() }
+        retired = retired.filter { !$0.isDone } + before.values
         let settings = server.settings.withLock { $0.hooks }
         if let hooks {
             hooks.change(to: settings, replicas: Set(fleet.pools.flatMap { $0.replicas.map(\.name) }))
@@ -69,6 +86,49 @@ final class ControlPlane {
             if let replica = pool.replicas.first(where: { $0.name == name }) { return (pool, replica) }
         }
         return nil
+    }
+
+    /// How a reload ended, once it has: with the problem, if there was one.
+    private final class ReloadEnd: Sendable { let problem = Mutex<String??>(nil) }
+
+    /// ``GatewayServer/reload()`` on a thread of its own.
+    func reload() async -> String? {
+        let end = ReloadEnd()
+        detachThread { [server] in
+            let problem = server.reload()
+            end.problem.withLock { $0 = .some(problem) }
+        }
+        let parking = Parking(on: loop)
+        defer { parking.close() }
+        while true {
+            if let problem = end.problem.withLock({ $0 }) { return problem }
+            _ = await parking.park(until: loop.now + .milliseconds(5))
+        }
+    }
+
+    // MARK: Names
+
+    /// Blocks a thread of its own while it looks them up, one after the other.
+    private static func lookUp(
+        _ names: [String], _ found: @escaping @Sendable ([String: [SocketAddress]]) -> Void
+    ) {
+        detachThread {
+            var addresses: [String: [SocketAddress]] = [:]
+            for name in names { addresses[name] = try? SocketAddress.resolve(host: name, port: 0) }
+            found(addresses)
+        }
+    }
+
+    func startNames() { names.start() }
+
+    private func moved(_ replica: Replica, in pool: Pool, from before: SocketAddress) {
+        for worker in server.workers {
+            worker.post { loop in LoopServer.on(loop)?.services.upstreams.closeIdle(to: replica, in: pool) }
+        }
+        for prober in probers { prober.moved(replica) }
+        server.log.events.log(
+            .info, "replica_moved", "Replica \(replica.name) is at \(replica.state.address) now, not at \(before).",
+            ["pool": pool.name, "replica": replica.name])
     }
 
     // MARK: Restarting
@@ -112,10 +172,8 @@ final class ControlPlane {
     }
 
     func trafficFailed(_ replica: Replica, _ reason: HealthMachine.Reason) {
-        for (prober, pool) in zip(probers, server.fleet.withLock { $0.pools })
-        where replica.index < pool.replicas.count && pool.replicas[replica.index] === replica {
-            prober.trafficFailed(replica, reason)
-        }
+        for prober in probers + retired { prober.trafficFailed(replica, reason) }
+        names.failed(replica)
     }
 
     /// - Returns: the replica, or nil when there is none of that name.
@@ -204,7 +262,8 @@ final class ControlPlane {
     }
 
     func stop() {
-        for prober in probers { prober.stop() }
+        for prober in probers + retired { prober.stop() }
+        names.stop()
         hooks?.stop()
         storedKeys?.stop()
         for listener in listeners { listener.close() }

@@ -28,6 +28,8 @@ package final class GatewayServer: Sendable {
     let telemetry: Telemetry
     let log: LogWriter
     let fleet: Mutex<Fleet>
+    /// One reload after the other.
+    let reloading = Mutex(())
     let listenAddress: String
     let listenPort: UInt16
     let turns = TurnQueue(waitersMax: 32)
@@ -132,6 +134,7 @@ package final class GatewayServer: Sendable {
                     loop.resident = control
                     control.followKeys(redis, settings)
                     control.use(fleet, intents: intents)
+                    control.startNames()
                 } else {
                     loop.resident = server
                 }

@@ -113,29 +113,37 @@ struct PlainSettings {
 
     // MARK: Replicas
 
-    /// - Parameter before: the fleet in force; replicas that stay keep what is known of their health.
+    /// - Parameter before: the fleet in force; replicas whose pool, name and address stay keep their state.
     func fleet(before: Fleet?) throws -> Fleet {
         var metricsIndex = 0
         var contexts = TLSContexts()
+        let known = Dictionary(
+            (before?.all ?? []).map { (StateKey($0.pool, $0.replica.settings), $0.replica.state) },
+            uniquingKeysWith: { first, _ in first })
         let pools = try settings.pools.enumerated().map { place, pool in
             let replicas = try pool.replicas.enumerated().map { index, replica in
                 defer { metricsIndex += 1 }
-                let settings = try self.replica(replica, pool)
-                let made = Replica(
+                let settings = self.replica(replica, pool)
+                return Replica(
                     settings, index: index, metricsIndex: metricsIndex,
                     tls: replica.url.isTLS ? try contexts.context(authorityFile: replica.caFile) : nil,
-                    breaker: BreakerSettings(
-                        failuresInARow: 5, failuresOf32: 24, shortest: .seconds(1), longest: .seconds(60),
-                        needsProof: pool.probe.deepInterval > .zero && settings.kind.abilities.contains(.tinyProbe)))
-                if let known = Self.find(replica.name, in: before), known.settings == made.settings {
-                    made.publish(known.snapshot)
-                }
-                return made
+                    state: try known[StateKey(pool.name, settings)] ?? state(of: replica, settings.breaker))
             }
             return Pool(poolSettings(pool), index: place, replicas: replicas)
         }
-        return Fleet(pools: pools)
+        return Fleet(pools: pools, before: before)
     }
+
+    /// What makes a replica of two configurations the same one.
+    private struct StateKey: Hashable {
+        let pool: String, name: String, host: String, tlsHost: String?, pathPrefix: String
+
+        init(_ pool: String, _ replica: Upstreams.ReplicaSettings) {
+            self.pool = pool
+            (name, host, tlsHost, pathPrefix) = (replica.name, replica.host, replica.tlsHost, replica.pathPrefix)
+        }
+    }
+
 
     /// One context for each authority file, so that a thousand replicas don't read it a thousand times.
     private struct TLSContexts {
@@ -149,24 +157,31 @@ struct PlainSettings {
         }
     }
 
-    private static func find(_ name: String, in fleet: Fleet?) -> Replica? {
-        fleet?.pools.lazy.flatMap(\.replicas).first { $0.name == name }
-    }
-
-    private func replica(_ replica: GatewayConfig.ReplicaSettings, _ pool: GatewayConfig.PoolSettings) throws
-        -> Upstreams.ReplicaSettings
-    {
+    private func state(
+        of replica: GatewayConfig.ReplicaSettings, _ breaker: BreakerSettings
+    ) throws -> ReplicaState {
         let url = replica.url
         guard let address = try SocketAddress.resolve(host: url.host, port: url.port).first else {
             throw StartProblem("replica \(replica.name): \(url.host) has no address")
         }
+        return ReplicaState(host: url.host, address: address, breaker: breaker)
+    }
+
+    private func replica(
+        _ replica: GatewayConfig.ReplicaSettings, _ pool: GatewayConfig.PoolSettings
+    ) -> Upstreams.ReplicaSettings {
+        let url = replica.url
+        let kind = ReplicaKind(rawValue: replica.kind.rawValue) ?? .generic
         let host = url.host.contains(":") ? "[\(url.host)]" : url.host
         return Upstreams.ReplicaSettings(
-            name: replica.name, address: address, host: "\(host):\(url.port)", tlsHost: url.isTLS ? url.host : nil,
+            name: replica.name, host: "\(host):\(url.port)", tlsHost: url.isTLS ? url.host : nil,
             pathPrefix: url.prefix,
             credential: replica.apiKey.map { "Bearer " + String(decoding: $0.bytes, as: UTF8.self) },
-            weight: replica.weight, kind: ReplicaKind(rawValue: replica.kind.rawValue) ?? .generic,
-            maxInFlight: replica.maxInFlight, isBackup: replica.backup, probePath: pool.probe.path(for: replica.kind))
+            weight: replica.weight, kind: kind, maxInFlight: replica.maxInFlight, isBackup: replica.backup,
+            probePath: pool.probe.path(for: replica.kind),
+            breaker: BreakerSettings(
+                failuresInARow: 5, failuresOf32: 24, shortest: .seconds(1), longest: .seconds(60),
+                needsProof: pool.probe.deepInterval > .zero && kind.abilities.contains(.tinyProbe)))
     }
 
     private func poolSettings(_ pool: GatewayConfig.PoolSettings) -> Upstreams.PoolSettings {
@@ -188,7 +203,8 @@ struct PlainSettings {
             retryPercent: Int(pool.retry.budgetRatio * 100), retriesPerSecond: pool.retry.budgetPerSecond,
             resumes: pool.retry.resume,
             queueLength: pool.queue.length, queueTimeout: pool.queue.timeout,
-            idleConnectionsMax: pool.idleConnectionsMax, replyHead: connections.head, replyChunks: chunks)
+            idleConnectionsMax: pool.idleConnectionsMax, resolveInterval: pool.resolveInterval,
+            replyHead: connections.head, replyChunks: chunks)
     }
 
     var telemetryShape: TelemetryShape {

@@ -10,45 +10,55 @@ import Upstreams
 
 /// Taking a new configuration on while requests run.
 extension GatewayServer {
-    /// Reads the configuration again and applies it whole, or not at all. Called by the process's first thread.
-    ///
-    /// - Returns: why nothing was changed; nil when it was.
-    func reload() -> String? {
-        do {
-            return try workers[0].call { [self] loop in
-                guard let control = ControlPlane.on(loop) else { return "not started" }
-                return reloadOnLoop(control)
-            }
-        } catch {
-            return "\(error)"
-        }
-    }
-
-    /// The same, on the first loop.
-    func reloadOnLoop(_ control: ControlPlane) -> String? {
-        let new: GatewaySettings
-        let plain: PlainSettings
+    /// A configuration that was read again, and everything made from it.
+    private struct Prepared: Sendable {
+        let settings: GatewaySettings
         let fleet: Fleet
         let verifier: TokenVerifier
         let tls: TLSContext?
-        do {
-            new = try GatewaySettings.load(file: configFile, environment: Self.environment)
-            let old = settings.withLock { $0 }
-            let isFixed = new.listen.isSameListener(as: old.listen) && new.admin == old.admin
-            if !isFixed || new.redis != old.redis || new.state != old.state {
-                return "listen (but for listen.tls), admin, state and redis can't change while running: restart"
+    }
+
+    /// Reads the configuration again and applies it whole, or not at all. Blocks while names are looked up: never on a
+    /// loop.
+    ///
+    /// - Returns: why nothing was changed; nil when it was.
+    func reload() -> String? {
+        reloading.withLock { _ in
+            do {
+                let prepared = try prepareReload()
+                return try workers[0].call { [self] loop in
+                    guard let control = ControlPlane.on(loop) else { return "not started" }
+                    apply(prepared, control)
+                    return nil
+                }
+            } catch {
+                return "\(error)"
             }
-            plain = PlainSettings(settings: new)
-            fleet = try plain.fleet(before: self.fleet.withLock { $0 })
-            verifier = try plain.verifier()
-            tls = try plain.listenerTLS()
-        } catch {
-            return "\(error)"
         }
+    }
+
+    private func prepareReload() throws -> Prepared {
+        let new = try GatewaySettings.load(file: configFile, environment: Self.environment)
+        let old = settings.withLock { $0 }
+        let isFixed = new.listen.isSameListener(as: old.listen) && new.admin == old.admin
+        if !isFixed || new.redis != old.redis || new.state != old.state {
+            throw StartProblem(
+                "listen (but for listen.tls), admin, state and redis can't change while running: restart")
+        }
+        let plain = PlainSettings(settings: new)
+        return Prepared(
+            settings: new, fleet: try plain.fleet(before: fleet.withLock { $0 }), verifier: try plain.verifier(),
+            tls: try plain.listenerTLS())
+    }
+
+    /// On the first loop.
+    private func apply(_ prepared: Prepared, _ control: ControlPlane) {
+        let (new, fleet, tls) = (prepared.settings, prepared.fleet, prepared.tls)
+        let plain = PlainSettings(settings: new)
         let intents = control.intents
         settings.withLock { $0 = new }
         self.fleet.withLock { $0 = fleet }
-        shared.authenticator.replaceVerifier(verifier)
+        shared.authenticator.replaceVerifier(prepared.verifier)
         shared.authenticator.keys.replaceConfigured(plain.configuredKeys)
         shared.limiter.change(to: plain.limits)
         telemetry.reshape(to: plain.telemetryShape)
@@ -62,8 +72,7 @@ extension GatewayServer {
                 // Connections that stand keep the certificate they were made with.
                 server.tls = tls
                 services.metrics = telemetry.metrics(loop: index)
-                services.upstreams.metrics = services.metrics
-                services.upstreams.use(fleet)
+                services.upstreams.use(fleet, services.metrics)
                 services.fleet = fleet
                 services.settings = pipeline
                 services.connectionSettings = connections
@@ -71,7 +80,6 @@ extension GatewayServer {
         }
         control.use(fleet, intents: intents)
         log.events.log(.info, "reloaded", "The configuration was read again.")
-        return nil
     }
 
     /// The process's environment.

@@ -215,7 +215,7 @@ final class ReplicaHooks {
         _ event: String, _ command: [String], _ url: String?, _ timeout: Interval, _ replica: Replica, _ pool: Pool,
         _ more: KeyValuePairs<StaticString, String>
     ) -> HookCall {
-        let address = replica.settings.address.description
+        let address = replica.state.address.description
         guard let url else {
             let filled = command.map { part in
                 part.replacing("{replica}", with: replica.name).replacing("{pool}", with: pool.name)

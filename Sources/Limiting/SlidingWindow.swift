@@ -192,8 +192,10 @@ extension SlidingWindow {
         }
         if older.isEmpty { older = Array(repeating: 0, count: Self.slotCount * Int(width)) }
         for _ in 0..<steps {
-            total -= Int(read(Int(position)))
-            write(current, to: Int(position))
+            let leaving = read(Int(position))
+            total -= Int(leaving)
+            // Most slots of a caller who asks seldom stay empty.
+            if leaving != current { write(current, to: Int(position)) }
             current = 0
             position = (position + 1) % UInt8(Self.slotCount)
         }
@@ -218,14 +220,17 @@ extension SlidingWindow {
     private func index(age: Int) -> Int { (Int(position) - age + Self.slotCount) % Self.slotCount }
 
     private func read(_ slot: Int) -> UInt32 {
+        let bytes = older.span.extracting(slot * Int(width)..<(slot + 1) * Int(width))
         var value: UInt32 = 0
-        for byte in 0..<Int(width) { value |= UInt32(older[slot * Int(width) + byte]) << (8 * UInt32(byte)) }
+        for byte in bytes.indices { value |= UInt32(bytes[byte]) << (8 * UInt32(byte)) }
         return value
     }
 
     private mutating func write(_ value: UInt32, to slot: Int) {
-        for byte in 0..<Int(width) {
-            older[slot * Int(width) + byte] = UInt8(truncatingIfNeeded: value >> (8 * UInt32(byte)))
+        let bytes = slot * Int(width)..<(slot + 1) * Int(width)
+        var slots = older.mutableSpan
+        for (place, byte) in bytes.enumerated() {
+            slots[byte] = UInt8(truncatingIfNeeded: value >> (8 * UInt32(place)))
         }
     }
 }

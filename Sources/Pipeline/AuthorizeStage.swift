@@ -27,12 +27,13 @@ struct AuthorizeStage {
     private func findPool(_ exchange: Exchange) throws(GatewayError) {
         guard let request = exchange.call.request, let caller = exchange.caller else { throw .internalError }
         let found = try find(request, exchange.connection)
-        guard caller.principal.mayUse(model: found.model.name) else {
-            throw .modelNotAllowed(model: found.model.name)
+        let model = found.model
+        guard caller.principal.models == nil || caller.principal.mayUse(model: model.name) else {
+            throw .modelNotAllowed(model: model.name)
         }
-        exchange.model = found.model
+        exchange.model = model
         exchange.call.pool = found.pool
-        exchange.call.modelName = found.model.name
+        exchange.call.modelName = model.name
     }
 
     @inline(__always)

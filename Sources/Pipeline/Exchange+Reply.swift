@@ -30,7 +30,7 @@ extension Exchange: ReplyDelegate {
     ) {
         services.reply.removeAll()
         appendHead(status, contentType: contentType, length: body.count, extra: extra)
-        if connection.method != .head { services.reply.append(body) }
+        if case .head = connection.method {} else { services.reply.append(body) }
         services.reply.withUnsafeBytes { connection.send($0) }
     }
 
@@ -38,9 +38,10 @@ extension Exchange: ReplyDelegate {
         _ status: Int, contentType: StaticString, length: Int, extra: (inout ByteWriter) -> Void
     ) {
         self.status = status
-        services.reply.appendStatusLine(status)
+        if status != 200 { services.reply.appendStatusLine(status) }
         if status != 204 {
             services.reply.append(upTo: 256) { line in
+                if status == 200 { line.put("HTTP/1.1 200 OK\r\n") }
                 line.put("content-type: ")
                 line.put(contentType)
                 line.put("\r\ncontent-length: ")

@@ -26,6 +26,8 @@ package final class Exchange {
     var endpoint = Endpoint.unknown
     /// 32 hexadecimal digits, or what the client chose.
     var requestID = ByteWriter(capacity: 64)
+    /// It begins with our own prefix, so that the next one has it already.
+    private var isRequestIDOurs = false
     var arrivedAt = Moment.zero
     var arrivedWall = WallTime(secondsSinceEpoch: 0)
     /// The client as the access log shows it: the peer, or whom a trusted peer names.
@@ -43,8 +45,10 @@ package final class Exchange {
     var sessionDegraded: StaticString?
     /// A stream ended with an error event.
     var didBreakStream = false
-    /// What `settle` has to answer, and how that ended.
-    var outcome: Result<Served, GatewayError>?
+    /// What `settle` has to answer: the one or the other.
+    var served: Served?
+    var failure: GatewayError?
+    /// How that ended.
     var ending = Outcome.ok
     /// What was sent: 0 until then.
     var status = 0
@@ -109,6 +113,7 @@ package final class Exchange {
                 guard text.count > 0 else { return false }
                 requestID.removeAll()
                 requestID.append(text)
+                isRequestIDOurs = false
                 return true
             }
             if isSane { return }
@@ -117,8 +122,13 @@ package final class Exchange {
     }
 
     private func generateRequestID() {
-        requestID.removeAll()
-        requestID.append(services.idPrefix)
+        if isRequestIDOurs {
+            requestID.truncate(to: services.idPrefix.count)
+        } else {
+            requestID.removeAll()
+            requestID.append(services.idPrefix)
+            isRequestIDOurs = true
+        }
         requestID.append(hex: services.nextID(), digits: 16)
     }
 

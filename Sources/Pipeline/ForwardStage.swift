@@ -70,15 +70,21 @@ struct ForwardStage {
                 let field = connection.field(index)
                 if !Self.isWithheld(field, bytes) { call.forwardedFields.appendField(field, of: bytes) }
             }
-            call.forwardedFields.append("x-forwarded-for: ")
-            if exchange.isPeerTrusted, let before = connection.first(.xForwardedFor) {
-                call.forwardedFields.append(bytes.extracting(before))
-                call.forwardedFields.append(", ")
+            exchange.requestID.withBytes { id in
+                let before = exchange.isPeerTrusted ? connection.first(.xForwardedFor) : nil
+                let room = 32 + Int(before?.count ?? 0) + exchange.peerAndRequestID.count + id.count
+                call.forwardedFields.append(upTo: room) { line in
+                    line.put("x-forwarded-for: ")
+                    if let before {
+                        line.put(bytes.extracting(before))
+                        line.put(", ")
+                    }
+                    line.put(exchange.peerAndRequestID)
+                    line.put(id)
+                    line.put("\r\n")
+                }
             }
         }
-        call.forwardedFields.append(exchange.peerAndRequestID)
-        exchange.requestID.withBytes { call.forwardedFields.append($0) }
-        call.forwardedFields.appendLineEnd()
     }
 
     private static func isWithheld(_ field: HTTPField, _ bytes: Span<UInt8>) -> Bool {

@@ -43,7 +43,7 @@ final class ModelFallback {
             fallback = ModelFallback(waiting: allowed.reversed(), first: (result, pool, model))
         }
         guard let next = fallback?.waiting.popLast() else { return false }
-        exchange.services.metrics.fellBack(reason, pool: pool.index)
+        exchange.services.metrics.fellBack(reason, pool: exchange.services.upstreams.place(of: pool))
         exchange.model = next.model
         exchange.loggedFallback = LogText(next.model.name)
         call.turn(to: next.pool, next.model, resuming: broken)

@@ -48,7 +48,7 @@ struct ReadBodyStage {
         {
             throw .unsupportedMediaType(message: "A request body must not have a Content-Encoding.")
         }
-        guard connection.framing != .none else {
+        if case .none = connection.framing {
             throw .invalidRequest(message: "The request has no body; a JSON object is expected.", param: nil)
         }
         guard let type = connection.first(.contentType) else { return }

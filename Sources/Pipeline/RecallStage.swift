@@ -68,7 +68,7 @@ struct RecallStage {
     /// From `X-Session-ID` or the body's `session_id`; both must agree.
     @inline(never)
     private func findSession(_ exchange: Exchange) throws(GatewayError) {
-        guard let request = exchange.call.request, request.kind == .chat else { return }
+        guard let request = exchange.call.request, case .chat = request.kind else { return }
         let connection = exchange.connection
         let fromHead = connection.first(.xSessionID).map { range in
             connection.withRequest { $0.extracting(range).text }

@@ -22,7 +22,7 @@ struct ReceiveStage {
     @inline(__always)
     func run(_ exchange: Exchange) throws(GatewayError) -> Received {
         let connection = exchange.connection
-        if connection.method == .options { return .local(.preflight) }
+        if case .options = connection.method { return .local(.preflight) }
         switch exchange.endpoint {
         case .unknown:
             throw .notFound(path: connection.withRequest { $0.extracting(connection.path).text })

@@ -53,33 +53,34 @@ package struct RequestPath {
     /// Answers bytes that never became a request.
     private func refuse(_ exchange: Exchange, _ error: GatewayError) async {
         exchange.beginMalformed()
-        exchange.outcome = .failure(error)
+        exchange.failure = error
         await settle.run(exchange)
     }
 
     /// Serves one request. Every request, however it ends, passes through `settle` exactly once.
-    func serve(_ exchange: Exchange) async {
+    @inline(__always)
+    private func serve(_ exchange: Exchange) async {
         do throws(GatewayError) {
             switch try receive.run(exchange) {  // what is asked for
             case .local(let answer):
-                exchange.outcome = .success(.local(answer))
+                exchange.served = .local(answer)
             case .request(let incoming):
                 let authenticated = try authenticate.run(incoming)  // who is asking
                 guard let inference = authenticated.inference else {
-                    exchange.outcome = .success(.local(try authorize.models(authenticated)))
+                    exchange.served = .local(try authorize.models(authenticated))
                     break
                 }
                 let read = try await readBody.run(inference)  // what, within limits
                 let authorized = try authorize.run(read)  // may they, at all
                 let admitted = try admit.run(authorized)  // may they, now
                 switch try await recall.run(admitted) {  // what was said before
-                case .replay(let reply): exchange.outcome = .success(.replayed(reply))
+                case .replay(let reply): exchange.served = .replayed(reply)
                 case .request(let recalled):
-                    exchange.outcome = .success(try await forward.run(recalled))  // a replica, with failover
+                    exchange.served = try await forward.run(recalled)  // a replica, with failover
                 }
             }
         } catch {
-            exchange.outcome = .failure(error)
+            exchange.failure = error
         }
         await settle.run(exchange)  // remember, answer, charge, count, log
     }

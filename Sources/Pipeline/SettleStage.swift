@@ -32,19 +32,19 @@ struct SettleStage {
     private func close(_ exchange: Exchange) {
         charge(exchange)
         if !exchange.endpoint.isHealth { record(exchange) }
-        exchange.outcome = nil
+        exchange.served = nil
+        if exchange.failure != nil { exchange.failure = nil }
     }
 
     // MARK: Answering
 
     @inline(never)
     private func answer(_ exchange: Exchange) {
-        switch exchange.outcome {
-        case .success(let served): exchange.ending = answer(exchange, served) ?? .ok
-        case .failure(let error):
+        if let served = exchange.served {
+            exchange.ending = answer(exchange, served) ?? .ok
+        } else if let error = exchange.failure {
             answer(exchange, error)
             exchange.ending = ending(error, exchange)
-        case nil: break
         }
     }
 
@@ -132,11 +132,11 @@ struct SettleStage {
 
     /// The turn into history before its answer, or given up, so that the next one need not wait for it.
     private func endTurn(_ exchange: Exchange) async {
-        switch exchange.outcome {
-        case .success(.whole(let reply)): await remember(exchange, reply)
-        case .success(.streamed): if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }
-        case .success(.refused), .failure: await forgetTurn(exchange)
-        case .success(.local), .success(.replayed), nil: break
+        switch exchange.served {
+        case .whole(let reply): await remember(exchange, reply)
+        case .streamed: if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }
+        case .refused, nil: await forgetTurn(exchange)
+        case .local, .replayed: break
         }
     }
 
@@ -190,8 +190,7 @@ struct SettleStage {
     // MARK: Charging
 
     private func charge(_ exchange: Exchange) {
-        guard let slot = exchange.caller?.slot, let reservation = exchange.reservation else { return }
-        exchange.reservation = nil
+        guard let reservation = exchange.reservation.take(), let slot = exchange.caller?.slot else { return }
         if exchange.call.sends == 0 { return slot.giveBack(reservation) }
         let estimated = exchange.call.relay.deltas
         let guess = estimated > 0 ? estimated + exchange.connection.bodyRange.count / 4 : 0
@@ -241,8 +240,9 @@ struct SettleStage {
     /// Counts what `record` says. A refused credential's reason is added to it.
     private func count(_ exchange: Exchange, _ record: inout AccessRecord) {
         let metrics = services.metrics
+        let place = exchange.call.pool.map { services.upstreams.place(of: $0) }
         metrics.requestEnded(
-            record.outcome, pool: exchange.call.pool?.index, duration: record.duration,
+            record.outcome, pool: place, duration: record.duration,
             timeToFirstToken: record.timeToFirstToken, overhead: record.overhead, usage: record.usage)
         metrics.transferred(bytesIn: record.bytesIn, bytesOut: record.bytesOut)
         if record.outcome == .ok {
@@ -251,7 +251,7 @@ struct SettleStage {
             }
         } else if record.outcome == Outcome(.clientGone) {
             metrics.clientGone()
-        } else if case .failure(.invalidAPIKey(let reason)) = exchange.outcome {
+        } else if case .invalidAPIKey(let reason) = exchange.failure {
             metrics.authenticationFailed(reason)
             record.tokenProblem = reason
         }

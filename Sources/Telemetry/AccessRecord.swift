@@ -73,16 +73,7 @@ package struct AccessRecord {
             if model.isEmpty { line.put("null") } else { line.put(quoted: model, limit: 128) }
             line.put(",\"pool\":")
             line.put(pool)
-            line.put(",\"fallback\":")
-            line.put(fallback)
-            if hasSession { line.put(",\"session\":true") } else { line.put(",\"session\":false") }
-            if isStream { line.put(",\"stream\":true") } else { line.put(",\"stream\":false") }
-            line.put(",\"status\":")
-            line.put(decimal: status)
-            line.put(",\"outcome\":")
-            if outcome == .ok { line.put("\"ok\"") } else { line.put(quoted: outcome.label) }
-            line.put(",\"replica\":")
-            line.put(replica)
+            putAnswer(fallback, replica, on: &line)
             putNumbers(on: &line)
             line.put(",\"client\":")
             line.put(client)
@@ -90,14 +81,38 @@ package struct AccessRecord {
         }
     }
 
+    /// What came of it, and by whom. Most requests are plain and answered by the first replica: one literal each.
+    @inline(__always)
+    private func putAnswer(_ fallback: LogText?, _ replica: LogText?, on line: inout ByteCursor) {
+        if fallback == nil, !hasSession, !isStream, status == 200, outcome == .ok {
+            line.put(
+                ",\"fallback\":null,\"session\":false,\"stream\":false,\"status\":200,\"outcome\":\"ok\",\"replica\":")
+        } else {
+            line.put(",\"fallback\":")
+            line.put(fallback)
+            if hasSession { line.put(",\"session\":true") } else { line.put(",\"session\":false") }
+            if isStream { line.put(",\"stream\":true") } else { line.put(",\"stream\":false") }
+            line.put(",\"status\":")
+            line.put(decimal: status)
+            line.put(",\"outcome\":")
+            line.put(quoted: outcome.label)
+            line.put(",\"replica\":")
+        }
+        line.put(replica)
+        if attempts == 1, resumes == 0, resumedBy == nil {
+            line.put(",\"attempts\":1,\"resumes\":0,\"resumed_by\":null")
+        } else {
+            line.put(",\"attempts\":")
+            line.put(decimal: attempts)
+            line.put(",\"resumes\":")
+            line.put(decimal: resumes)
+            line.put(",\"resumed_by\":")
+            if let resumedBy { line.put(quoted: resumedBy.label) } else { line.put("null") }
+        }
+    }
+
     @inline(__always)
     private func putNumbers(on line: inout ByteCursor) {
-        line.put(",\"attempts\":")
-        line.put(decimal: attempts)
-        line.put(",\"resumes\":")
-        line.put(decimal: resumes)
-        line.put(",\"resumed_by\":")
-        if let resumedBy { line.put(quoted: resumedBy.label) } else { line.put("null") }
         if let usage {
             line.put(",\"prompt_tokens\":")
             line.put(decimal: usage.promptTokens)

@@ -20,7 +20,7 @@ extension LoopUpstreams {
         // Ids mean the same only where the same engine gave them.
         if journey.idsKind != replica.settings.kind { ways.remove(.tokenIDs) }
         if ways.contains(.prefill), !canPrefill(call, on: replica.kind) { ways.remove(.prefill) }
-        for failure in journey.failures where failure.replica == replica.index { ways.remove(ResumeWays(failure.way)) }
+        for failure in journey.failures where failure.replica === replica.state { ways.remove(ResumeWays(failure.way)) }
         return ways
     }
 

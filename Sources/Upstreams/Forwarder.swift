@@ -35,7 +35,8 @@ extension LoopUpstreams {
 
     @inline(never)
     private func setOut(_ call: UpstreamCall) throws(GatewayError) -> Journey {
-        guard let pool = call.pool, let route = route(of: pool) else { throw .internalError }
+        guard let route = presentRoute(for: call) else { throw .noReplica(model: call.modelName) }
+        let pool = route.pool
         let broken = call.relay.hasContent ? call.broken : nil
         let attempt = Attempt(
             call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken)
@@ -79,6 +80,10 @@ extension LoopUpstreams {
 
     /// Picks a replica as the machine asks, into the journey. - Returns: what else is next; nil for a pick.
     private func choose(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next? {
+        switch journey.action {
+        case .pick, .resume: renew(journey, call)
+        default: break
+        }
         let pool = journey.route.pool
         switch journey.action {
         case .pick(let exclusions): journey.look(exclusions, isResume: false)
@@ -96,7 +101,7 @@ extension LoopUpstreams {
             if journey.kept == nil { throw .upstreamFailed(.serverError) }
             return .over
         case .fail(let error):
-            if case .upstreamBroke = error { metrics.resumed(.none, .failed, pool: pool.index) }
+            if case .upstreamBroke = error { metrics.resumed(.none, .failed, pool: place(of: pool)) }
             throw error
         case .finishLength:
             call.relay.answer.owedFinish = .length
@@ -144,7 +149,7 @@ extension LoopUpstreams {
 
     /// The machine of one request and the reply that it holds: an object, so that a suspended task holds a pointer.
     final class Journey {
-        let route: Route
+        private(set) var route: Route
         var attempt: Attempt
         /// What the machine said last.
         var action = Attempt.Action.proceed
@@ -153,7 +158,7 @@ extension LoopUpstreams {
         /// Whose token ids the answer has.
         var idsKind: ReplicaKind?
         /// Continuations that a replica failed at, rather than turned down: at most one a send.
-        var failures: [(replica: Int, way: Balancing.ResumeWay)] = []
+        var failures: [(replica: ReplicaState, way: Balancing.ResumeWay)] = []
 
         // The pick that is under way.
         var exclusions = Attempt.Exclusions()
@@ -165,6 +170,17 @@ extension LoopUpstreams {
             self.attempt = attempt
             self.call = call
             self.route = route
+        }
+
+        /// Goes on in another route, in which the replicas have other places.
+        func turn(to route: Route) {
+            let before = self.route.pool.replicas
+            let pool = route.pool
+            func place(_ index: Int) -> Int? { pool.find(before[index])?.index }
+            self.route = route
+            attempt.renumber(place)
+            action = action.renumbered(place)
+            exclusions = exclusions.renumbered(place)
         }
 
         func look(_ exclusions: Attempt.Exclusions, isResume: Bool) {
@@ -195,7 +211,7 @@ extension LoopUpstreams {
         if journey.isResume {
             way = bestWay(on: replica, journey)
             guard let way else {
-                replica.release()
+                replica.state.release()
                 return .decided(journey.attempt.handle(.noneLeft(coolAt: nil), now: loop.now) { false })
             }
             _ = journey.attempt.handle(.resumed(replica: replica.index, way: way), now: loop.now) { false }
@@ -205,7 +221,7 @@ extension LoopUpstreams {
         }
         call.sends = call.sendsBefore + journey.attempt.sends
         if journey.attempt.sends > 1, !journey.onNewConnection, !journey.isResume {
-            metrics.retried(pool: journey.route.pool.index)
+            metrics.retried(pool: place(of: journey.route.pool))
         }
         begin(call, at: replica, in: journey.route.pool)
         return .send(replica, way)
@@ -234,8 +250,8 @@ extension LoopUpstreams {
         if let way = journey.attempt.way { learn(outcome, way, replica, journey, call, route) }
         switch outcome {
         case .clientGone:
-            replica.endedWithoutVerdict(call.modelName, now: now)
-            metrics.attempted(.clientGone, replica: replica.metricsIndex)
+            replica.state.endedWithoutVerdict(call.modelName, now: now)
+            metrics.attempted(.clientGone, replica: place(of: replica, in: journey.route.pool))
             throw .clientGone
         case .whole(let reply):
             journey.kept = .whole(reply)
@@ -245,31 +261,32 @@ extension LoopUpstreams {
             return succeed(replica, journey, call)
         case .status(let status, let body, let retryAfter):
             let failure = UpstreamFailure(status: status)
-            metrics.attempted(failure.map { .failed($0) } ?? .rejected, replica: replica.metricsIndex)
+            metrics.attempted(
+                failure.map { .failed($0) } ?? .rejected, replica: place(of: replica, in: journey.route.pool))
             if failure == .busy, let until = CoolDown.end(retryAfter: retryAfter, now: now) {
-                replica.coolDown(until: until)
-                replica.endedWithoutVerdict(call.modelName, now: now)
+                replica.state.coolDown(until: until)
+                replica.state.endedWithoutVerdict(call.modelName, now: now)
             } else if failure == .busy {
-                replica.answeredBusy(call.modelName, now: now)
+                replica.state.answeredBusy(call.modelName, now: now)
             } else if let failure {
-                replica.answerFailed(failure, call.modelName, now: now)
+                replica.state.answerFailed(failure, call.modelName, now: now)
             } else {
-                replica.endedWithoutVerdict(call.modelName, now: now)
+                replica.state.endedWithoutVerdict(call.modelName, now: now)
             }
             journey.kept = .refused(status: status, body: body, retryAfter: retryAfter)
             return journey.attempt.handle(.status(status, retryAfter: retryAfter), now: now) { route.budget.spend(now) }
         case .failed(let failure, let isStale):
             if !isStale {
-                metrics.attempted(.failed(failure), replica: replica.metricsIndex)
-                replica.answerFailed(failure, call.modelName, now: now)
+                metrics.attempted(.failed(failure), replica: place(of: replica, in: journey.route.pool))
+                replica.state.answerFailed(failure, call.modelName, now: now)
                 if let reason = failure.healthReason { onTrafficFailure(replica, reason) }
             }
             journey.attempt.sent = sentSoFar(call)
             let event = Attempt.Failure(failure, isStaleConnection: isStale, isReplicaDown: !replica.isServing)
             return journey.attempt.handle(.failed(event), now: now) { route.budget.spend(now) }
         case .diverged:
-            metrics.attempted(.rejected, replica: replica.metricsIndex)
-            replica.endedWithoutVerdict(call.modelName, now: now)
+            metrics.attempted(.rejected, replica: place(of: replica, in: journey.route.pool))
+            replica.state.endedWithoutVerdict(call.modelName, now: now)
             return journey.attempt.handle(.diverged, now: now) { route.budget.spend(now) }
         }
     }
@@ -287,33 +304,35 @@ extension LoopUpstreams {
         case .status(let status, let body, _):
             if (400...499).contains(status) || status == 501 {
                 result = .refused
-                if way == .prefill, UpstreamError.blamesPrefill(body.span) { replica.refusedPrefill(now: loop.now) }
+                if way == .prefill, UpstreamError.blamesPrefill(body.span) {
+                    replica.state.refusedPrefill(now: loop.now)
+                }
             } else if status != 503 {
-                journey.failures.append((replica.index, way))
+                journey.failures.append((replica.state, way))
             }
         case .diverged:
             result = .diverged
-            if way == .prefill { replica.refusedPrefill(now: loop.now) }
+            if way == .prefill { replica.state.refusedPrefill(now: loop.now) }
         case .failed(let failure, let isStale):
             if isStale { return }
-            if !failure.declaresDead, !failure.isTimeout { journey.failures.append((replica.index, way)) }
+            if !failure.declaresDead, !failure.isTimeout { journey.failures.append((replica.state, way)) }
         case .clientGone: break
         }
-        metrics.resumed(way.counted, result, pool: route.pool.index)
+        metrics.resumed(way.counted, result, pool: place(of: route.pool))
     }
 
     /// A request for the usage alone decides nothing: what was sent is complete.
     private func judgeCount(
         _ outcome: SendOutcome, of replica: Replica, _ model: String
     ) throws(GatewayError) -> Attempt.Action {
-        replica.endedWithoutVerdict(model, now: loop.now)
+        replica.state.endedWithoutVerdict(model, now: loop.now)
         if case .clientGone = outcome { throw .clientGone }
         return .proceed
     }
 
     private func succeed(_ replica: Replica, _ journey: Journey, _ call: UpstreamCall) -> Attempt.Action {
-        metrics.attempted(.ok, replica: replica.metricsIndex)
-        replica.answerSucceeded(call.modelName, now: loop.now)
+        metrics.attempted(.ok, replica: place(of: replica, in: journey.route.pool))
+        replica.state.answerSucceeded(call.modelName, now: loop.now)
         return journey.attempt.handle(.complete, now: loop.now) { false }
     }
 

@@ -8,7 +8,8 @@ import Wire
 /// The prober's own requests. They pass no limit, are charged to nobody and counted nowhere.
 extension HealthProber {
     /// - Returns: why the probe failed; nil when it was answered with 200 in time.
-    func probe(_ replica: Replica, path: String) async -> HealthMachine.Reason? {
+    func probe(_ watch: Watch, path: String) async -> HealthMachine.Reason? {
+        let replica = watch.replica
         var request = ByteWriter()
         Self.append("GET", path, replica, to: &request)
         request.append("\r\n")
@@ -17,10 +18,10 @@ extension HealthProber {
         let deadline = loop.now + pool.settings.probeTimeout
         switch await exchange(request, replica, method: .get, parking: parking, deadline: deadline) {
         case .success(let reply):
-            problems[replica.index] = reply.status == 200 ? nil : "its probe was answered with \(reply.status)"
+            watch.problem = reply.status == 200 ? nil : "its probe was answered with \(reply.status)"
             return reply.status == 200 ? nil : .serverError
         case .failure(let failure):
-            problems[replica.index] = failure.text ?? failure.reason.text
+            watch.problem = failure.text ?? failure.reason.text
             return failure.reason
         }
     }
@@ -28,7 +29,8 @@ extension HealthProber {
     /// Has the model generate one token.
     ///
     /// - Returns: why that failed; nil for a complete answer, and for a refusal of these words by a replica that works.
-    func generate(at replica: Replica, model name: String) async -> HealthMachine.Reason? {
+    func generate(at watch: Watch, model name: String) async -> HealthMachine.Reason? {
+        let replica = watch.replica
         let model = pool.settings.models.first { $0.name == name }.map { $0.upstreamName ?? $0.name } ?? name
         var body = ByteWriter()
         body.append("{\"model\":")
@@ -46,7 +48,7 @@ extension HealthProber {
         switch await exchange(request, replica, method: .post, parking: parking, deadline: deadline) {
         case .failure(let failure): return failure.reason
         case .success(let reply):
-            problems[replica.index] = "it generates nothing: status \(reply.status)"
+            watch.problem = "it generates nothing: status \(reply.status)"
             switch reply.status {
             case 200:
                 let answer = try? ChatChunk.read(reply.body.span)
@@ -97,7 +99,7 @@ extension HealthProber {
         let connection: ClientConnection
         do throws(SocketError) {
             connection = try await ClientConnection.open(
-                to: replica.settings.address, tls: replica.tlsPeer, parking: parking,
+                to: replica.state.address, tls: replica.tlsPeer, parking: parking,
                 deadline: pool.isAnyServing ? deadline : min(deadline, loop.now + Self.pressingConnect))
         } catch {
             return .failure(

@@ -19,23 +19,42 @@ package final class HealthProber {
         case served, shareChanged
     }
 
-    let pool: Pool
+    /// One replica that is probed, whichever configuration names it.
+    final class Watch {
+        /// As the configuration in force has it, or the last one that had it.
+        fileprivate(set) var replica: Replica
+        fileprivate var machine: HealthMachine
+        fileprivate var nextProbe = Moment.never
+        fileprivate let parking: Parking
+        /// Why the last probe failed, in words; nil when it did not.
+        var problem: String?
+        /// That it went down was told, and it has not been up since.
+        fileprivate var isDownTold = false
+        /// A deep probe is on the way to it.
+        fileprivate var isDeepProbed = false
+        /// No configuration has it any more: it is drained, and watched until its last request has ended.
+        fileprivate var isLeaving = false
+
+        fileprivate init(_ replica: Replica, _ machine: HealthMachine, on loop: EventLoop) {
+            self.replica = replica
+            self.machine = machine
+            parking = Parking(on: loop)
+        }
+    }
+
+    private(set) package var pool: Pool
     let loop: EventLoop
     private let onChange: (Pool, Replica, Change) -> Void
     private let survey: (Replica, Parking) async -> Void
-    private var machines: [HealthMachine]
-    private var nextProbe: [Moment]
-    private var parkings: [Parking]
-    /// Why each replica's last probe failed, in words; nil when it did not.
-    var problems: [String?]
-    /// Replicas whose going down was told, and that have not been up since.
-    private var isDownTold: [Bool]
-    /// Replicas that a deep probe is on the way to.
-    private var isDeepProbed: [Bool]
+    /// Of the pool's replicas, in their order.
+    private var watches: [Watch] = []
+    private var leaving: [Watch] = []
     private var random = SystemRandomNumberGenerator()
     private var isStopped = false
     /// Told how each probe ended: why it failed, or nil.
-    package var onProbe: (Replica, String?) -> Void = { _, _ in }
+    package var onProbe: (Pool, Replica, String?) -> Void = { _, _, _ in }
+    /// Told when a probe could not reach the replica.
+    package var onUnreachable: (Replica) -> Void = { _ in }
 
     /// - Parameter intents: what operators asked for before, by replica name.
     /// - Parameter survey: has all loops look when streams that run at the replica last had an event
@@ -49,177 +68,259 @@ package final class HealthProber {
         self.loop = loop
         self.onChange = onChange
         self.survey = survey
-        machines = pool.replicas.map { replica in
-            var settings = pool.settings.health
-            if !replica.settings.kind.abilities.contains(.tinyProbe) {
-                settings.warmsUp = false
-                settings.deepInterval = .zero
-            }
-            return HealthMachine(settings: settings, intent: intents[replica.name] ?? .enabled)
-        }
-        nextProbe = pool.replicas.map { _ in Moment.never }
-        problems = pool.replicas.map { _ in nil }
-        isDownTold = pool.replicas.map { _ in false }
-        isDeepProbed = pool.replicas.map { _ in false }
-        parkings = pool.replicas.map { _ in Parking(on: loop) }
+        watches = pool.replicas.map { watch($0, intents) }
     }
 
     /// Starts probing: every replica at once.
     package func start() {
-        for replica in pool.replicas {
-            loop.spawn { [self] in await run(replica) }
-        }
+        for watch in watches { start(watch) }
     }
 
     package func stop() {
         isStopped = true
-        for parking in parkings { parking.wake() }
+        for watch in watches + leaving { watch.parking.wake() }
     }
+
+    private func start(_ watch: Watch) {
+        loop.spawn { [self] in await run(watch) }
+    }
+
+    private func watch(_ replica: Replica, _ intents: [String: HealthMachine.Intent]) -> Watch {
+        let intent = intents[replica.name] ?? .enabled
+        return Watch(replica, HealthMachine(settings: settings(replica), intent: intent), on: loop)
+    }
+
+    private func settings(_ replica: Replica) -> HealthSettings {
+        var settings = pool.settings.health
+        if !replica.settings.kind.abilities.contains(.tinyProbe) {
+            settings.warmsUp = false
+            settings.deepInterval = .zero
+        }
+        return settings
+    }
+
+    // MARK: Reloads
+
+    /// The pool has new settings or other replicas. Those that stay keep all that is known of them, and a probe that is
+    /// on the way; those that are gone are drained.
+    ///
+    /// - Parameter intents: for those that are new, by name.
+    package func change(to pool: Pool, intents: [String: HealthMachine.Intent]) {
+        self.pool = pool
+        var known = Dictionary(
+            uniqueKeysWithValues: (watches + leaving).map { (ObjectIdentifier($0.replica.state), $0) })
+        let models = Set(pool.settings.models.map(\.name))
+        var new: [Watch] = []
+        watches = pool.replicas.map { replica in
+            guard let watch = known.removeValue(forKey: ObjectIdentifier(replica.state)) else {
+                new.append(self.watch(replica, intents))
+                return new[new.count - 1]
+            }
+            watch.replica = replica
+            replica.state.reconfigure(breaker: replica.settings.breaker, models: models)
+            watch.machine.change(to: settings(replica))
+            watch.nextProbe = min(watch.nextProbe, loop.now + pool.settings.health.interval)
+            if watch.isLeaving { wish(intents[replica.name] ?? .enabled, watch) }
+            watch.isLeaving = false
+            replica.state.publish(watch.machine.snapshot(at: loop.now))
+            watch.parking.wake()
+            return watch
+        }
+        leaving = Array(known.values)
+        for watch in leaving where !watch.isLeaving { leave(watch) }
+        for watch in new { start(watch) }
+    }
+
+    /// The pool is gone: all its replicas are drained.
+    package func retire() {
+        leaving += watches
+        watches = []
+        for watch in leaving where !watch.isLeaving { leave(watch) }
+    }
+
+    private func leave(_ watch: Watch) {
+        watch.isLeaving = true
+        wish(.draining, watch)
+    }
+
+    /// Whether it has nothing to watch any more.
+    package var isDone: Bool { watches.isEmpty && leaving.isEmpty }
 
     // MARK: Events from elsewhere
 
     /// A request could not connect to the replica, or its connection was reset.
     package func trafficFailed(_ replica: Replica, _ reason: HealthMachine.Reason) {
-        suspect(replica, reason, because: "requests to it failed")
+        if let watch = find(replica) { suspect(watch, reason, because: "requests to it failed") }
+    }
+
+    private func suspect(_ watch: Watch, _ reason: HealthMachine.Reason, because problem: String) {
+        let action = watch.machine.trafficFailed(reason)
+        guard action != .none else { return }
+        watch.problem = problem
+        perform(action, watch, startedAt: loop.now)
+        watch.parking.wake()
+    }
+
+    private func find(_ replica: Replica) -> Watch? {
+        if replica.index < watches.count, watches[replica.index].replica.isSame(as: replica) {
+            return watches[replica.index]
+        }
+        return (watches + leaving).first { $0.replica.isSame(as: replica) }
+    }
+
+    /// Its address changed: whether it is there is found out at once.
+    package func moved(_ replica: Replica) {
+        guard let watch = find(replica), watch.nextProbe < .never else { return }
+        watch.nextProbe = loop.now
+        watch.parking.wake()
     }
 
     /// - Returns: false for a replica that this pool does not have.
     package func setIntent(_ intent: HealthMachine.Intent, of name: String) -> Bool {
-        guard let replica = pool.replicas.first(where: { $0.name == name }) else { return false }
-        let action = machines[replica.index].setIntent(intent)
-        replica.publish(machines[replica.index].snapshot(at: loop.now))
-        perform(action, replica, startedAt: loop.now)
-        parkings[replica.index].wake()
+        guard let watch = watches.first(where: { $0.replica.name == name }) else { return false }
+        wish(intent, watch)
         return true
+    }
+
+    private func wish(_ intent: HealthMachine.Intent, _ watch: Watch) {
+        let action = watch.machine.setIntent(intent)
+        watch.replica.state.publish(watch.machine.snapshot(at: loop.now))
+        perform(action, watch, startedAt: loop.now)
+        watch.parking.wake()
     }
 
     /// Another process runs in its place: what was known of it is forgotten, and its probes begin anew.
     package func wasRestarted(_ name: String) {
-        guard let replica = pool.replicas.first(where: { $0.name == name }) else { return }
-        suspect(replica, .refused, because: "it was restarted")
-    }
-
-    private func suspect(_ replica: Replica, _ reason: HealthMachine.Reason, because problem: String) {
-        let action = machines[replica.index].trafficFailed(reason)
-        guard action != .none else { return }
-        problems[replica.index] = problem
-        perform(action, replica, startedAt: loop.now)
-        parkings[replica.index].wake()
+        guard let watch = watches.first(where: { $0.replica.name == name }) else { return }
+        suspect(watch, .refused, because: "it was restarted")
     }
 
     // MARK: One replica
 
-    private func run(_ replica: Replica) async {
-        let index = replica.index
-        perform(machines[index].start(), replica, startedAt: loop.now)
+    /// How often it is looked whether a replica that leaves has requests yet.
+    private static let leavingInterval = Interval.milliseconds(250)
+
+    private func run(_ watch: Watch) async {
+        defer { watch.parking.close() }
+        perform(watch.machine.start(), watch, startedAt: loop.now)
         while !isStopped {
-            let share = machines[index].nextShareChange(after: loop.now) ?? .never
-            if loop.now >= nextProbe[index] {
-                let startedAt = loop.now
-                nextProbe[index] = .never
-                let reason = await probe(replica, path: replica.settings.probePath)
-                // Streams are only asked where it matters: their events leave no trace elsewhere.
-                if reason != nil, machines[index].isUp { await survey(replica, parkings[index]) }
-                if isStopped { break }
-                let around = surroundings(of: replica, probedAt: startedAt)
-                let action =
-                    if let reason { machines[index].probeFailed(reason, around) } else {
-                        machines[index].probeSucceeded(around)
-                    }
-                perform(action, replica, startedAt: startedAt)
-                onProbe(replica, reason == nil ? nil : problems[index] ?? "its probe failed")
-                if reason == nil { startDeepProbe(of: replica, around) }
+            if watch.isLeaving, watch.replica.inFlight == 0 {
+                leaving.removeAll { $0 === watch }
+                return
+            }
+            let share = watch.machine.nextShareChange(after: loop.now) ?? .never
+            if loop.now >= watch.nextProbe {
+                await probe(watch)
                 continue
             }
-            if await parkings[index].park(until: min(nextProbe[index], share)) == .deadline, loop.now >= share {
-                replica.publish(machines[index].snapshot(at: loop.now))
-                onChange(pool, replica, .shareChanged)
+            let look = watch.isLeaving ? loop.now + Self.leavingInterval : .never
+            let isLate = await watch.parking.park(until: min(watch.nextProbe, share, look)) == .deadline
+            if isLate, loop.now >= share {
+                watch.replica.state.publish(watch.machine.snapshot(at: loop.now))
+                onChange(pool, watch.replica, .shareChanged)
             }
         }
-        parkings[index].close()
     }
 
-    private func perform(_ action: HealthMachine.Action, _ replica: Replica, startedAt: Moment) {
+    private func probe(_ watch: Watch) async {
+        let startedAt = loop.now
+        watch.nextProbe = .never
+        let reason = await probe(watch, path: watch.replica.settings.probePath)
+        // Streams are only asked where it matters: their events leave no trace elsewhere.
+        if reason != nil, watch.machine.isUp { await survey(watch.replica, watch.parking) }
+        if isStopped { return }
+        let around = surroundings(of: watch, probedAt: startedAt)
+        let action =
+            if let reason { watch.machine.probeFailed(reason, around) } else {
+                watch.machine.probeSucceeded(around)
+            }
+        perform(action, watch, startedAt: startedAt)
+        guard !watch.isLeaving else { return }
+        if let reason, reason >= .timedOut { onUnreachable(watch.replica) }
+        onProbe(pool, watch.replica, reason == nil ? nil : watch.problem ?? "its probe failed")
+        if reason == nil { startDeepProbe(of: watch, around) }
+    }
+
+    private func perform(_ action: HealthMachine.Action, _ watch: Watch, startedAt: Moment) {
         switch action {
         case .none: break
-        case .probe(let after): nextProbe[replica.index] = startedAt + after
+        case .probe(let after): watch.nextProbe = startedAt + after
         case .announce(let isServing, let after):
-            if let after { nextProbe[replica.index] = startedAt + after }
-            announce(replica, isServing: isServing)
+            if let after { watch.nextProbe = startedAt + after }
+            announce(watch, isServing: isServing)
         case .warmUp(let after):
-            nextProbe[replica.index] = startedAt + after
-            replica.publish(machines[replica.index].snapshot(at: loop.now))
-            loop.spawn { [self] in await warmUp(replica) }
+            watch.nextProbe = startedAt + after
+            watch.replica.state.publish(watch.machine.snapshot(at: loop.now))
+            loop.spawn { [self] in await warmUp(watch) }
         case .rest:
-            nextProbe[replica.index] = .never
-            announce(replica, isServing: false)
+            watch.nextProbe = .never
+            announce(watch, isServing: false)
         }
     }
 
-    private func announce(_ replica: Replica, isServing: Bool) {
-        let index = replica.index
-        let snapshot = machines[index].snapshot(at: loop.now)
-        replica.publish(snapshot)
+    private func announce(_ watch: Watch, isServing: Bool) {
+        let replica = watch.replica
+        let snapshot = watch.machine.snapshot(at: loop.now)
+        replica.state.publish(snapshot)
         guard case .down = snapshot.health else {
-            isDownTold[index] = false
+            watch.isDownTold = false
             return onChange(pool, replica, isServing ? .served : .shareChanged)
         }
-        let news = isDownTold[index] ? nil : problems[index] ?? "its probe failed"
-        isDownTold[index] = true
+        let news = watch.isDownTold ? nil : watch.problem ?? "its probe failed"
+        watch.isDownTold = true
         onChange(pool, replica, snapshot.isSuspected ? .suspected(news: news) : .died(news: news))
         guard !pool.isAnyServing else { return }
-        for other in pool.replicas where other !== replica {
-            perform(machines[other.index].othersWentDown(), other, startedAt: loop.now)
-            parkings[other.index].wake()
+        for other in watches where other !== watch {
+            perform(other.machine.othersWentDown(), other, startedAt: loop.now)
+            other.parking.wake()
         }
     }
 
-    private func surroundings(of replica: Replica, probedAt: Moment) -> HealthMachine.Surroundings {
+    private func surroundings(of watch: Watch, probedAt: Moment) -> HealthMachine.Surroundings {
         HealthMachine.Surroundings(
-            now: loop.now, isAnyOtherUp: pool.replicas.contains { $0 !== replica && $0.isServing },
-            random: random.next(), probedAt: probedAt, answeredAt: replica.answeredAt)
+            now: loop.now, isAnyOtherUp: pool.replicas.contains { !$0.isSame(as: watch.replica) && $0.isServing },
+            random: random.next(), probedAt: probedAt, answeredAt: watch.replica.state.answeredAt)
     }
 
     // MARK: Generating
 
     /// One token from a replica that comes back, so that no client is the first to wait for it.
-    private func warmUp(_ replica: Replica) async {
+    private func warmUp(_ watch: Watch) async {
         let startedAt = loop.now
-        let reason = await generate(at: replica, model: pool.settings.models.first?.name ?? "")
+        let reason = await generate(at: watch, model: pool.settings.models.first?.name ?? "")
         if isStopped { return }
-        let around = surroundings(of: replica, probedAt: startedAt)
+        let around = surroundings(of: watch, probedAt: startedAt)
         let action =
-            if let reason { machines[replica.index].warmUpFailed(reason, around) } else {
-                machines[replica.index].warmUpSucceeded(around)
+            if let reason { watch.machine.warmUpFailed(reason, around) } else {
+                watch.machine.warmUpSucceeded(around)
             }
-        perform(action, replica, startedAt: loop.now)
-        parkings[replica.index].wake()
+        perform(action, watch, startedAt: loop.now)
+        watch.parking.wake()
     }
 
     /// Where a model was stopped by its breaker, or where nobody has asked for long: does generating work?
-    private func startDeepProbe(of replica: Replica, _ around: HealthMachine.Surroundings) {
-        let index = replica.index
-        guard machines[index].isServing, !isDeepProbed[index] else { return }
-        let stopped = replica.modelAwaitingProof(loop.now)
-        guard stopped != nil || machines[index].isDeepProbeDue(around, inFlight: replica.inFlight) else { return }
-        isDeepProbed[index] = true
+    private func startDeepProbe(of watch: Watch, _ around: HealthMachine.Surroundings) {
+        guard watch.machine.isServing, !watch.isDeepProbed else { return }
+        let stopped = watch.replica.state.modelAwaitingProof(loop.now)
+        guard stopped != nil || watch.machine.isDeepProbeDue(around, inFlight: watch.replica.inFlight) else { return }
+        watch.isDeepProbed = true
         loop.spawn { [self] in
             let model = stopped ?? pool.settings.models.first?.name ?? ""
-            await deepProbe(replica, model: model, wasStopped: stopped != nil)
-            isDeepProbed[index] = false
+            await deepProbe(watch, model: model, wasStopped: stopped != nil)
+            watch.isDeepProbed = false
         }
     }
 
-    private func deepProbe(_ replica: Replica, model: String, wasStopped: Bool) async {
+    private func deepProbe(_ watch: Watch, model: String, wasStopped: Bool) async {
         let startedAt = loop.now
-        let reason = await generate(at: replica, model: model)
+        let reason = await generate(at: watch, model: model)
         if isStopped { return }
         // Only the model's breaker hears of a probe that was sent for its sake: others may be fine.
-        if wasStopped { return replica.deepProbeEnded(of: model, well: reason == nil, now: loop.now) }
-        let around = surroundings(of: replica, probedAt: startedAt)
-        guard let reason else { return machines[replica.index].deepProbeSucceeded(around) }
-        perform(machines[replica.index].deepProbeFailed(reason, around), replica, startedAt: loop.now)
-        parkings[replica.index].wake()
+        if wasStopped { return watch.replica.state.deepProbeEnded(of: model, well: reason == nil, now: loop.now) }
+        let around = surroundings(of: watch, probedAt: startedAt)
+        guard let reason else { return watch.machine.deepProbeSucceeded(around) }
+        perform(watch.machine.deepProbeFailed(reason, around), watch, startedAt: loop.now)
+        watch.parking.wake()
     }
 }
 

@@ -9,9 +9,10 @@ extension LoopUpstreams {
     ///
     /// - Returns: how many. The others stay where they are.
     package func moveAway(from replica: Replica, in pool: Pool) -> Int {
+        let pool = present(pool)?.pool ?? pool
         guard pool.isAnyServing(but: replica) else { return 0 }
         var moved = 0
-        for call in active where call.replica === replica && !call.isToMove {
+        for call in active where replica.isSame(as: call.replica) && !call.isToMove {
             guard call.firstContentAt == .zero || canGoOnUnseen(call, pool) else { continue }
             call.isToMove = true
             call.parking.wake()
@@ -25,7 +26,7 @@ extension LoopUpstreams {
     private func canGoOnUnseen(_ call: UpstreamCall, _ pool: Pool) -> Bool {
         guard canGoOnElsewhere(call, pool), let journey = call.journey else { return false }
         return pool.replicas.allSatisfy { other in
-            other === call.replica || !other.isServing || bestWay(on: other, journey) != .replay
+            other.isSame(as: call.replica) || !other.isServing || bestWay(on: other, journey) != .replay
         }
     }
 }

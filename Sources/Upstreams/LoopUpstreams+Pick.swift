@@ -95,19 +95,33 @@ extension LoopUpstreams {
     /// How often a waiter looks although nobody called it: places also come when a cool-down or a breaker's stop ends.
     private static let lookInterval = Interval.seconds(1)
 
-    /// Waits in the pool's queue for a place.
+    /// Waits in the pool's queue for a place; after a reload in that of the pool that took its place.
     func pickFromQueue(_ journey: Journey, for call: UpstreamCall) async -> Picked {
+        let entered = loop.now
+        var picked = await pickFromQueue(journey, for: call, since: entered, isMoved: false)
+        while picked == nil {
+            renew(journey, call)
+            picked = await pickFromQueue(journey, for: call, since: entered, isMoved: true)
+        }
+        return picked ?? .noneLeft(coolAt: nil)
+    }
+
+    /// - Parameter isMoved: it had its place in the old queue: it is not turned away because the new one is full.
+    /// - Returns: nil when the route is not in force any more, and another one is.
+    private func pickFromQueue(
+        _ journey: Journey, for call: UpstreamCall, since entered: Moment, isMoved: Bool
+    ) async -> Picked? {
         let route = journey.route
         let queue = route.pool.queue
         let timeout = route.pool.settings.queueTimeout
-        guard timeout > .zero,
+        guard timeout > .zero || isMoved,
             let (ticket, isCalled) = queue.enter(
-                parking: call.parking, key: call.delegate?.callerKey ?? "", avoiding: journey.exclusions)
+                parking: call.parking, key: call.delegate?.callerKey ?? "", avoiding: journey.exclusions,
+                evenIfFull: isMoved)
         else { return .failed(.queueFull(retryAfter: .seconds(1))) }
-        let entered = loop.now
         let deadline = min(entered + timeout, call.deadline)
         var looks = isCalled
-        var nextLook = entered + Self.lookInterval
+        var nextLook = loop.now + Self.lookInterval
         while true {
             if looks {
                 switch pickBest(journey, for: call) {
@@ -124,7 +138,12 @@ extension LoopUpstreams {
                 leaveQueue(ticket, call, in: route.pool, since: entered)
                 return .failed(.clientGone)
             }
-            if await call.parking.park(until: min(deadline, nextLook)) == .deadline, loop.now >= deadline {
+            let isLate = await call.parking.park(until: min(deadline, nextLook)) == .deadline
+            if isReplaced(route, for: call) {
+                queue.leave(ticket, passesOn: false)
+                return nil
+            }
+            if isLate, loop.now >= deadline {
                 leaveQueue(ticket, call, in: route.pool, since: entered)
                 return .failed(loop.now >= call.deadline ? .totalTimeout : .queueTimeout(retryAfter: .seconds(1)))
             }
@@ -147,6 +166,6 @@ extension LoopUpstreams {
         pool.queue.leave(ticket, passesOn: isCalledForFreePlace(ticket, in: pool))
         if let taken { pool.placeFreed(at: taken, now: loop.now) }
         call.queueWait = call.queueWait + (loop.now - entered)
-        metrics.queueWaited(loop.now - entered, pool: pool.index)
+        metrics.queueWaited(loop.now - entered, pool: place(of: pool))
     }
 }

@@ -30,7 +30,7 @@ extension LoopUpstreams {
         call.sending.deadline = min(
             loop.now + route.pool.settings.timeouts.connect, call.deadline, call.sending.panicEnd)
         return try? ClientConnection(
-            connectingTo: replica.settings.address, tls: replica.tlsPeer, handler: call.parking)
+            connectingTo: replica.state.address, tls: replica.tlsPeer, handler: call.parking)
     }
 
     /// Goes on with a send as far as it gets without waiting.
@@ -218,7 +218,7 @@ extension LoopUpstreams {
             return broken(.encodedReply, call, connection)
         }
         if let replica = call.replica, replica.settings.kind == .generic, let server = connection.first(.server) {
-            connection.withReply { replica.answered(by: $0.extracting(server)) }
+            connection.withReply { replica.state.answered(by: $0.extracting(server)) }
         }
         if call.request?.isStream == true {
             guard type == .eventStream else { return broken(.wrongContentType, call, connection) }

@@ -21,7 +21,8 @@ extension LoopUpstreams {
     func canGoOnElsewhere(_ call: UpstreamCall, _ pool: Pool) -> Bool {
         guard let journey = call.journey, call.sends < pool.settings.attempt.sendsMax else { return false }
         journey.attempt.sent = sentSoFar(call)
-        return pool.replicas.contains { $0 !== call.replica && $0.isServing && bestWay(on: $0, journey) != nil }
+        let replicas = (present(pool)?.pool ?? pool).replicas
+        return replicas.contains { !$0.isSame(as: call.replica) && $0.isServing && bestWay(on: $0, journey) != nil }
     }
 
     /// How long the reply's first byte is waited for at a replica that is down and gives no sign of life: everybody is
@@ -29,7 +30,8 @@ extension LoopUpstreams {
     func panicEnd(of call: UpstreamCall, at replica: Replica, in pool: Pool) -> Moment {
         let health = pool.settings.health
         let isSilent = Panic.isSilent(
-            replica.snapshot, sinceAnswer: loop.now - replica.answeredAt, window: health.interval * Int64(health.fall))
+            replica.snapshot, sinceAnswer: loop.now - replica.state.answeredAt,
+            window: health.interval * Int64(health.fall))
         guard isSilent else { return .never }
         if call.panicEnd == .never { call.panicEnd = loop.now + Panic.patience }
         return call.panicEnd

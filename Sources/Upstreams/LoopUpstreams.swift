@@ -19,18 +19,38 @@ package final class LoopUpstreams {
         /// The shares that the picker's weights were made with.
         var shares: [Int]
 
-        init(_ pool: Pool, loopIndex: Int, loopCount: Int) {
+        /// - Parameter before: the route that it replaces: turns and retries go on where they stand, as far as the
+        ///   settings allow.
+        init(_ pool: Pool, before: Route?, loopIndex: Int, loopCount: Int) {
             self.pool = pool
-            let members = pool.replicas.map { replica in
-                ReplicaPicker.Member(
-                    weight: replica.settings.weight * HealthMachine.fullShare,
-                    tier: replica.settings.isBackup ? .backup : .primary)
+            let settings = pool.settings
+            shares = pool.replicas.map { $0.snapshot.share }
+            let weights = zip(pool.replicas, shares).map { $0.settings.weight * $1 }
+            if let before, before.hasSameTurns(as: pool) {
+                picker = before.picker
+                picker.replaceWeights(weights)
+            } else {
+                let members = zip(pool.replicas, weights).map { replica, weight in
+                    ReplicaPicker.Member(weight: weight, tier: replica.settings.isBackup ? .backup : .primary)
+                }
+                picker = ReplicaPicker(members, policy: settings.policy, startingAt: loopIndex * 7)
             }
-            picker = ReplicaPicker(members, policy: pool.settings.policy, startingAt: loopIndex * 7)
             budget = RetryBudget(
-                percent: pool.settings.retryPercent, perSecond: max(1, pool.settings.retriesPerSecond / loopCount))
+                percent: settings.retryPercent, perSecond: max(1, settings.retriesPerSecond / loopCount))
+            if let before, before.pool.settings.retryPercent == settings.retryPercent,
+                before.pool.settings.retriesPerSecond == settings.retriesPerSecond
+            {
+                budget = before.budget
+            }
             idle = Array(repeating: [], count: pool.replicas.count)
-            shares = Array(repeating: HealthMachine.fullShare, count: pool.replicas.count)
+        }
+
+        /// Whether the pool has the same replicas in the same order, and picks among them in the same way.
+        private func hasSameTurns(as other: Pool) -> Bool {
+            pool.settings.policy == other.settings.policy && pool.replicas.count == other.replicas.count
+                && zip(pool.replicas, other.replicas).allSatisfy {
+                    $0.isSame(as: $1) && $0.settings.isBackup == $1.settings.isBackup
+                }
         }
 
         func idleEnded(_ connection: ClientConnection) {
@@ -40,8 +60,10 @@ package final class LoopUpstreams {
     }
 
     package let loop: EventLoop
-    package var metrics: LoopMetrics
+    /// Those of the configuration in force, whose places ``place(of:)`` tells.
+    package private(set) var metrics: LoopMetrics
     package let buffers = RelayBuffers()
+    private(set) var fleet: Fleet
     private var routes: [Route] = []
     private let loopIndex: Int
     private let loopCount: Int
@@ -57,19 +79,42 @@ package final class LoopUpstreams {
         self.loopIndex = loopIndex
         self.loopCount = loopCount
         self.metrics = metrics
-        use(fleet)
+        self.fleet = fleet
+        use(fleet, metrics)
     }
 
-    /// Takes a new configuration's pools on. Idle connections to the old ones are closed.
-    package func use(_ fleet: Fleet) {
-        for route in routes {
+    /// Takes a new configuration's pools on, and the counters whose places they name. Idle connections to the old ones
+    /// are closed; requests go on, each with its old pool's settings until it is sent anew (``renew(_:_:)``).
+    package func use(_ fleet: Fleet, _ metrics: LoopMetrics) {
+        let before = routes
+        for route in before {
             for connections in route.idle { for connection in connections { connection.close() } }
         }
-        routes = fleet.pools.map { Route($0, loopIndex: loopIndex, loopCount: loopCount) }
+        self.fleet = fleet
+        self.metrics = metrics
+        let byName = Dictionary(uniqueKeysWithValues: before.map { ($0.pool.name, $0) })
+        routes = fleet.pools.map { pool in
+            Route(pool, before: byName[pool.name], loopIndex: loopIndex, loopCount: loopCount)
+        }
+        // Whoever waits in an old queue goes on in the new one.
+        for route in before { route.pool.queue.callAll() }
     }
 
     func route(of pool: Pool) -> Route? {
         pool.index < routes.count && routes[pool.index].pool === pool ? routes[pool.index] : nil
+    }
+
+    /// The route in force of the pool of that name; nil if there is none any more.
+    func present(_ pool: Pool) -> Route? { route(of: pool) ?? routes.first { $0.pool.name == pool.name } }
+
+    /// The pool's place in ``metrics``. A pool of an earlier configuration may have another one than its index, or
+    /// none: then what it counts is no pool's.
+    package func place(of pool: Pool) -> Int { present(pool)?.pool.index ?? .max }
+
+    /// The same for a replica of the pool.
+    func place(of replica: Replica, in pool: Pool) -> Int {
+        if route(of: pool) != nil { return replica.metricsIndex }
+        return present(pool)?.pool.replicas.first { $0.name == replica.name }?.metricsIndex ?? .max
     }
 
     // MARK: Requests at replicas
@@ -90,8 +135,10 @@ package final class LoopUpstreams {
             active[place] = last
             last.activePlace = place
         }
-        replica.release()
-        pool.placeFreed(at: replica, now: loop.now)
+        replica.state.release()
+        if route(of: pool) != nil { return pool.placeFreed(at: replica, now: loop.now) }
+        guard let present = present(pool)?.pool, let kept = present.find(replica) else { return }
+        present.placeFreed(at: kept, now: loop.now)
     }
 
     /// Its probe has just declared it dead: requests that wait there for the first content move at once, if another
@@ -112,30 +159,37 @@ package final class LoopUpstreams {
 
     private func tellDeath(of replica: Replica, in pool: Pool) {
         // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
-        guard pool.isAnyServing(but: replica) else { return }
-        for call in active where call.replica === replica && call.notice.tell(replica.death) { call.parking.wake() }
+        guard isAnyServing(but: replica, in: pool) else { return }
+        for call in active where replica.isSame(as: call.replica) && call.notice.tell(replica.death) {
+            call.parking.wake()
+        }
     }
 
     /// Whether the request is to leave its replica, but for what the client has of the answer: the replica was declared
     /// dead while it had the request, is still dead, and another one serves; or it is about to be restarted.
     func isGivenUp(_ call: UpstreamCall, in pool: Pool) -> Bool {
-        call.isToMove || hasLostReplica(call) && pool.isAnyServing(but: call.replica)
+        call.isToMove || hasLostReplica(call) && isAnyServing(but: call.replica, in: pool)
     }
 
     /// Whether the replica was declared dead while it had the request, and has not come back since.
     func hasLostReplica(_ call: UpstreamCall) -> Bool { call.notice.isLost(call.replica?.death) }
 
-    /// It takes no new requests: idle connections to it are of no use, and may be broken.
+    /// Whether there is somewhere to go: in the configuration in force, if the pool is of an earlier one.
+    private func isAnyServing(but replica: Replica?, in pool: Pool) -> Bool {
+        (present(pool)?.pool ?? pool).isAnyServing(but: replica)
+    }
+
+    /// Idle connections to it are of no use any more: it takes no new requests, or is elsewhere.
     package func closeIdle(to replica: Replica, in pool: Pool) {
-        guard let route = route(of: pool) else { return }
+        guard let route = present(pool), let replica = route.pool.find(replica) else { return }
         for connection in route.idle[replica.index] { connection.close() }
         route.idle[replica.index] = []
     }
 
     /// Notes when a stream that runs at the replica last had an event: a sign that it works, whatever its page says.
     package func surveyStreams(at replica: Replica) {
-        for call in active where call.replica === replica && call.relay.hasContent {
-            replica.sawAnswer(at: call.relay.lastEventAt)
+        for call in active where replica.isSame(as: call.replica) && call.relay.hasContent {
+            replica.state.sawAnswer(at: call.relay.lastEventAt)
         }
     }
 

@@ -63,6 +63,8 @@ package struct PoolSettings: Sendable {
     package var queueTimeout: Interval
     /// Idle connections kept per replica and loop.
     package var idleConnectionsMax: Int
+    /// How often the replicas' names are looked up again; zero for never.
+    package var resolveInterval: Interval
     package var replyHead: HeadLimits
     package var replyChunks: ChunkedDecoder.Limits
 
@@ -70,7 +72,7 @@ package struct PoolSettings: Sendable {
         name: String, models: [ServedModel], policy: ReplicaPicker.Policy, health: HealthSettings,
         probeTimeout: Interval, deepTimeout: Interval, timeouts: UpstreamTimeouts, attempt: AttemptSettings,
         retryPercent: Int, retriesPerSecond: Int, resumes: Bool, queueLength: Int, queueTimeout: Interval,
-        idleConnectionsMax: Int, replyHead: HeadLimits, replyChunks: ChunkedDecoder.Limits
+        idleConnectionsMax: Int, resolveInterval: Interval, replyHead: HeadLimits, replyChunks: ChunkedDecoder.Limits
     ) {
         self.name = name
         self.models = models
@@ -86,6 +88,7 @@ package struct PoolSettings: Sendable {
         self.queueLength = queueLength
         self.queueTimeout = queueTimeout
         self.idleConnectionsMax = idleConnectionsMax
+        self.resolveInterval = resolveInterval
         self.replyHead = replyHead
         self.replyChunks = replyChunks
     }
@@ -129,7 +132,17 @@ package final class Pool: Sendable {
 
     package var isAnyServing: Bool { replicas.contains { $0.isServing } }
 
-    func isAnyServing(but replica: Replica?) -> Bool { replicas.contains { $0 !== replica && $0.isServing } }
+    func isAnyServing(but replica: Replica?) -> Bool {
+        replicas.contains { !$0.isSame(as: replica) && $0.isServing }
+    }
+
+    /// The replica as this pool has it, for one that another configuration's pool has; nil if it is gone.
+    package func find(_ replica: Replica) -> Replica? {
+        if replica.index < replicas.count, replicas[replica.index].isSame(as: replica) {
+            return replicas[replica.index]
+        }
+        return replicas.first { $0.isSame(as: replica) }
+    }
 
     /// A place may be free at the replica: whoever waits longest for one looks.
     package func placeFreed(at replica: Replica, now: Moment) {
@@ -146,15 +159,27 @@ package final class Pool: Sendable {
 /// All pools of one configuration, and which of them serves a model. Replaced as a whole on reload.
 package final class Fleet: Sendable {
     package let pools: [Pool]
+    /// Replicas of configurations before this one that still had requests when it came.
+    package let leaving: [(pool: String, replica: Replica)]
     private let poolByModel: [String: (pool: Int, model: Int)]
 
-    package init(pools: [Pool]) {
+    /// - Parameter before: the fleet in force until now.
+    package init(pools: [Pool], before: Fleet? = nil) {
         self.pools = pools
+        let kept = Set(pools.flatMap(\.replicas).map { ObjectIdentifier($0.state) })
+        leaving = (before?.all ?? []).filter { entry in
+            !kept.contains(ObjectIdentifier(entry.replica.state)) && entry.replica.inFlight > 0
+        }
         var byModel: [String: (pool: Int, model: Int)] = [:]
         for pool in pools {
             for (place, model) in pool.settings.models.enumerated() { byModel[model.name] = (pool.index, place) }
         }
         poolByModel = byModel
+    }
+
+    /// Every replica that has or may get requests, with the name of its pool.
+    package var all: [(pool: String, replica: Replica)] {
+        pools.flatMap { pool in pool.replicas.map { (pool.name, $0) } } + leaving
     }
 
     /// All public models in the order of the configuration.

@@ -41,12 +41,13 @@ package final class WaitQueue: Sendable {
     /// - Parameter key: whose request it is: callers take turns.
     /// - Returns: its ticket, and whether it is to look at once; nil when the queue is full.
     func enter(
-        parking: Parking, key: String, avoiding exclusions: Attempt.Exclusions
+        parking: Parking, key: String, avoiding exclusions: Attempt.Exclusions, evenIfFull: Bool
     ) -> (ticket: Ticket, isCalled: Bool)? {
         guard let worker = parking.loop.worker else { return nil }
         let waiter = Waiter(worker: worker, parking: parking)
         return queue.withLock { queue in
-            guard let entered = queue.enter(waiter, key: key, avoiding: exclusions) else { return nil }
+            let entered = queue.enter(waiter, key: key, avoiding: exclusions, evenIfFull: evenIfFull)
+            guard let entered else { return nil }
             count.store(queue.count, ordering: .sequentiallyConsistent)
             return (Ticket(inner: entered.ticket), entered.isCalled)
         }

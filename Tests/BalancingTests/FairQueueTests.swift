@@ -19,6 +19,9 @@ import Testing
         ) -> (ticket: FairQueue<Waiter>.Ticket, isCalled: Bool)? {
             inner.enter(waiter, key: key, avoiding: exclusions)
         }
+        func enterAnew(_ waiter: Waiter, key: String) -> Bool {
+            inner.enter(waiter, key: key, avoiding: .init(), evenIfFull: true) != nil
+        }
         func placeFreed(at replica: Int) -> Waiter? { inner.placeFreed(at: replica) }
         func callAll() -> [Waiter] { inner.callAll() }
         func isCalled(_ ticket: FairQueue<Waiter>.Ticket) -> Bool { inner.isCalled(ticket) }
@@ -29,6 +32,14 @@ import Testing
         @discardableResult func leave(_ ticket: FairQueue<Waiter>.Ticket, passesOn: Bool) -> Waiter? {
             inner.leave(ticket, passesOn: passesOn)
         }
+    }
+
+    @Test func `who waited in the queue before is not turned away by a shorter one`() {
+        let queue = Queue(lengthMax: 1)
+        #expect(queue.enter(Waiter("a"), key: "k") != nil)
+        #expect(queue.enter(Waiter("b"), key: "k") == nil)
+        #expect(queue.enterAnew(Waiter("c"), key: "k"))
+        #expect(queue.count == 2)
     }
 
     /// A queue whose waiters were all called when they came, in vain.

@@ -32,6 +32,19 @@ import Testing
         #expect(machine.share(at: .zero) == HealthMachine.fullShare)
     }
 
+    @Test func `new settings keep what is known and wanted, and count from the next event on`() {
+        var machine = upMachine()
+        _ = machine.setIntent(.draining)
+        _ = machine.probeFailed(.timedOut, amongOthers)
+        var strict = settings
+        (strict.fall, strict.interval) = (2, .seconds(8))
+        machine.change(to: strict)
+        #expect(machine.intent == .draining && machine.health == .up(failures: 1))
+        let action = machine.probeFailed(.timedOut, amongOthers)
+        #expect(action == .announce(isServing: false, thenProbeAfter: .seconds(2)))
+        #expect(machine.health == .down(successes: 0, .timedOut))
+    }
+
     @Test func `a new replica whose first probe fails is down`() {
         var machine = machine()
         let action = machine.probeFailed(.serverError, amongOthers)

@@ -16,6 +16,15 @@ import Testing
         #expect(set == ReplicaSet())
     }
 
+    @Test func `other indexes take the places of the old ones, and those that are gone leave none`() {
+        var set = ReplicaSet()
+        for index in [4, 0, 65_534] { set.insert(index) }
+        var expected = ReplicaSet()
+        for index in [0, 9] { expected.insert(index) }
+        #expect(set.renumbered { [4: 0, 0: 9][$0] } == expected)
+        #expect(ReplicaSet().renumbered { $0 }.isEmpty)
+    }
+
     @Test func `it agrees with a set`() {
         var generator = SplitMix64(seed: 2)
         for _ in 0..<500 {

@@ -7,6 +7,7 @@ extension PoolSettings: SettingsSection {
             .sections("models", \.models, count: 1...256, shorthand: \.name), .choice("policy", \.policy),
             .sections("replicas", \.replicas, count: 1...1000), .section("probe", \.probe), .section("queue", \.queue),
             .section("retry", \.retry), .value("idleConnectionsMax", \.idleConnectionsMax, .integer, 0...10_000),
+            .value("resolveInterval", \.resolveInterval, .duration, .zero...Interval.seconds(3600)),
         ]
     }
 }

@@ -17,6 +17,8 @@ package struct PoolSettings: Equatable, Sendable {
     package var retry = RetrySettings()
     /// Unused connections kept open to each replica, each loop. Default 32; 0 to 10000.
     package var idleConnectionsMax = 32
+    /// How often the names in the replicas' `url` are looked up again. Default 30s; 0s (never) to 1h.
+    package var resolveInterval = Interval.seconds(30)
 
     package init() {}
 }
