@@ -3,19 +3,21 @@ import Synchronization
 import Wire
 
 /// Bounds and deadlines of connections with clients. Plain settings: defaults are the configuration's.
-package struct ConnectionSettings: Sendable {
-    package var head: HeadLimits
-    package var chunks: ChunkedDecoder.Limits
+///
+/// A class, because every connection has them.
+package final class ConnectionSettings: Sendable {
+    package let head: HeadLimits
+    package let chunks: ChunkedDecoder.Limits
     /// Bytes that one body may have.
-    package var bodyBytesMax: Int
+    package let bodyBytesMax: Int
     /// From the first byte of a request to the end of its head.
-    package var headTimeout: Interval
+    package let headTimeout: Interval
     /// Between two reads of a body.
-    package var bodyStall: Interval
+    package let bodyStall: Interval
     /// Between two requests.
-    package var idleTimeout: Interval
+    package let idleTimeout: Interval
     /// Between two writes that the client takes.
-    package var writeStall: Interval
+    package let writeStall: Interval
 
     package init(
         head: HeadLimits, chunks: ChunkedDecoder.Limits, bodyBytesMax: Int, headTimeout: Interval, bodyStall: Interval,

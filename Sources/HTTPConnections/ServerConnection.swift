@@ -39,7 +39,8 @@ public final class ServerConnection {
     private var requestEnd = 0
     private var isBodyRead = true
     private var reservedBytes = 0
-    private var bodyDeadline = Moment.never
+    /// When the head must be there; later, when the body must.
+    private var deadline = Moment.never
     /// When the first byte of the current request arrived.
     package private(set) var receivedAt = Moment.zero
     package private(set) var bytesReceived = 0
@@ -89,36 +90,50 @@ public final class ServerConnection {
     package func receiveHead() async throws(GatewayError) -> Bool {
         forgetRequest()
         // A handshake is on the head's clock: who has not finished it has no connection to keep idle.
-        var deadline = loop.now + (stream.isHandshaking ? settings.headTimeout : settings.idleTimeout)
-        if !input.isEmpty { deadline = beginRequest() }
+        deadline = loop.now + (stream.isHandshaking ? settings.headTimeout : settings.idleTimeout)
+        if !input.isEmpty { beginRequest() }
         while true {
-            if !input.isEmpty {
-                do throws(HTTPViolation) {
-                    if let end = try parseHead() {
-                        headEnd = end
-                        requestEnd = end
-                        body = end..<end
-                        isBodyRead = head.framing == .none || head.framing == .length(0)
-                        if isLeaving { closesAfterReply = true }
-                        return true
-                    }
-                } catch {
-                    requestEnd = input.count
-                    closesAfterReply = true
-                    throw error.gatewayError
-                }
+            switch try lookForHead() {
+            case .complete: return true
+            case .over: return false
+            case .incomplete: _ = await parking.park(until: deadline)
             }
+        }
+    }
+
+    private enum HeadLook { case complete, incomplete, over }
+
+    /// Reads and parses what is there. Out of line, for what it needs would lie in the frame of every connection.
+    @inline(never)
+    private func lookForHead() throws(GatewayError) -> HeadLook {
+        while true {
+            if !input.isEmpty, try hasHead() { return .complete }
             switch receive() {
-            case .bytes:
-                if receivedAt == .zero { deadline = beginRequest() }
-            case .end, .failed: return false
+            case .bytes: if receivedAt == .zero { beginRequest() }
+            case .end, .failed: return .over
             case .wouldBlock:
-                if isDraining, input.isEmpty { return false }
-                guard await parking.park(until: deadline) == .deadline else { continue }
-                if input.isEmpty { return false }
+                if isDraining, input.isEmpty { return .over }
+                guard loop.now >= deadline else { return .incomplete }
+                if input.isEmpty { return .over }
                 closesAfterReply = true
                 throw .headTimeout
             }
+        }
+    }
+
+    private func hasHead() throws(GatewayError) -> Bool {
+        do throws(HTTPViolation) {
+            guard let end = try parseHead() else { return false }
+            headEnd = end
+            requestEnd = end
+            body = end..<end
+            isBodyRead = head.framing == .none || head.framing == .length(0)
+            if isLeaving { closesAfterReply = true }
+            return true
+        } catch {
+            requestEnd = input.count
+            closesAfterReply = true
+            throw error.gatewayError
         }
     }
 
@@ -129,9 +144,9 @@ public final class ServerConnection {
         }
     }
 
-    private func beginRequest() -> Moment {
+    private func beginRequest() {
         receivedAt = loop.now
-        return receivedAt + settings.headTimeout
+        deadline = receivedAt + settings.headTimeout
     }
 
     /// Takes the body if all of it came with the head, as small ones do: nothing has to be waited for then.
@@ -155,7 +170,7 @@ public final class ServerConnection {
     ///   (408), `.malformedRequest` (400), `.clientGone`.
     package func receiveBody(until deadline: Moment = .never) async throws(GatewayError) {
         guard !isBodyRead else { return }
-        bodyDeadline = deadline
+        self.deadline = deadline
         switch head.framing {
         case .none, .untilClose: break
         case .length(let count): try await receiveBody(count: count)
@@ -237,7 +252,7 @@ public final class ServerConnection {
             isBroken = true
             throw .clientGone
         case .wouldBlock:
-            if await parking.park(until: min(loop.now + settings.bodyStall, bodyDeadline)) == .deadline {
+            if await parking.park(until: min(loop.now + settings.bodyStall, deadline)) == .deadline {
                 closesAfterReply = true
                 throw .bodyTimeout
             }
@@ -272,6 +287,17 @@ public final class ServerConnection {
         _ read: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try input.withBytes(nil, read)
+    }
+
+    /// Forgets the current request's head but for its method, version and framing: an open stream needs none of it.
+    package func forgetHead() {
+        guard headEnd > 0, isBodyRead else { return }
+        input.removeFirst(headEnd)
+        input.shrink()
+        body = body.lowerBound - headEnd..<body.upperBound - headEnd
+        requestEnd -= headEnd
+        headEnd = 0
+        head.releaseFields()
     }
 
     /// Where the body lies among the request's bytes. Empty before ``receiveBody()``.
@@ -395,6 +421,9 @@ public final class ServerConnection {
     /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so
     /// that a reset does not destroy the answer on its way.
     package func close(reset: Bool = false) async {
+        while !isBroken, !reset, !stream.sendAll(), !stream.peerHungUp {
+            if await parking.park(until: tookBytesAt + settings.writeStall) == .deadline { break }
+        }
         if !isBroken, !reset, !isBodyRead || closesAfterReply {
             stream.shutdownWrite()
             let deadline = loop.now + .seconds(2)

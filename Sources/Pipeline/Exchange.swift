@@ -17,10 +17,8 @@ package final class Exchange {
     let call: UpstreamCall
     /// Whether what the peer says of those before it is believed.
     let isPeerTrusted: Bool
-    /// The peer as the access log shows it.
-    private let loggedPeer: LogText
-    /// How a replica is told of the peer: the end of `X-Forwarded-For`, and the name of the field behind it.
-    let peerAndRequestID: [UInt8]
+    /// The peer's address, as the access log shows it.
+    let loggedPeer: LogText
 
     // The current request.
     var endpoint = Endpoint.unknown
@@ -39,6 +37,8 @@ package final class Exchange {
     /// The model that was asked instead of the one that the client named.
     var loggedFallback: LogText?
     var session: OpenSession?
+    /// The other models that may be asked, once one was.
+    var fallbacks: ModelFallback?
     /// The session that the request names, whether it could be opened or not.
     var sessionID: String?
     /// A word for the `X-Session-Degraded` header: history was not read, or the turn was not stored.
@@ -58,10 +58,8 @@ package final class Exchange {
         self.services = services
         call = UpstreamCall(client: connection, buffers: services.upstreams.buffers)
         let peer = connection.stream.peer
-        let host = peer?.host ?? "unknown"
-        loggedPeer = LogText(host)
+        loggedPeer = LogText(peer?.host ?? "unknown")
         loggedClient = loggedPeer
-        peerAndRequestID = Array("\(host)\r\nx-request-id: ".utf8)
         isPeerTrusted = peer.map { peer in services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
         call.delegate = self
     }
@@ -79,6 +77,22 @@ package final class Exchange {
         clear()
         generateRequestID()
         loggedClient = loggedPeer
+    }
+
+    /// The path is over: there is something to answer.
+    var isDecided: Bool { served != nil || failure != nil }
+
+    /// Does a step of the path. One that fails leaves its failure as the outcome, and one that returns nothing has left
+    /// another outcome, or was not to be done any more.
+    @discardableResult
+    @inline(__always)
+    func attempt<Found>(_ step: () throws(GatewayError) -> Found?) -> Found? {
+        do throws(GatewayError) {
+            return try step()
+        } catch {
+            failure = error
+            return nil
+        }
     }
 
     var principal: Principal? { caller?.principal }

@@ -1,42 +1,35 @@
 import GatewayCore
 import HTTPConnections
 import Reactor
+import Telemetry
 import Upstreams
 import Wire
 
 /// Sends the request to a replica, and to others while nothing has been answered.
 ///
-/// - In: ``RecalledRequest``. Out: ``Served``: a whole reply that is not sent yet, or a stream that is but for its end.
-/// - Throws: what `Attempt` gave up with (429, 502, 503, 504), `.clientGone`.
+/// - In: ``RecalledRequest``. Out: the outcome: a whole reply that is not sent yet, or a stream that is, but for its
+///   end.
+/// - Fails with: what `Attempt` gave up with (429, 502, 503, 504), `.clientGone`.
 struct ForwardStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ recalled: RecalledRequest) async throws(GatewayError) -> Served {
+    func run(_ recalled: RecalledRequest) async {
         let exchange = recalled.exchange
-        try prepare(recalled)
-        var fallback: ModelFallback?
+        guard prepare(exchange) else { return }
         // One place where the answer is awaited, whichever model gives it.
-        while true {
-            let result: Result<ForwardResult, GatewayError>
-            do throws(GatewayError) {
-                result = .success(try await services.upstreams.forward(exchange.call))
-            } catch {
-                result = .failure(error)
-            }
-            if exchange.model?.fallback.isEmpty == false || fallback != nil,
-                ModelFallback.turn(exchange, after: result, &fallback)
-            {
-                continue
-            }
-            return try served(fallback?.finalResult(exchange, result) ?? result)
-        }
+        repeat {
+            await services.upstreams.forward(exchange.call)
+        } while fallsBack(exchange)
+    }
+
+    @inline(never)
+    private func prepare(_ exchange: Exchange) -> Bool {
+        exchange.attempt { () throws(GatewayError) in try describe(exchange) } != nil
     }
 
     /// What is to be sent, and to whom the answer goes.
-    @inline(never)
-    private func prepare(_ recalled: RecalledRequest) throws(GatewayError) {
-        let exchange = recalled.exchange
+    private func describe(_ exchange: Exchange) throws(GatewayError) {
         let call = exchange.call
         guard case .inference(let kind) = exchange.endpoint, let request = call.request else { throw .internalError }
         call.path = Endpoint.upstreamPath(kind)
@@ -52,13 +45,23 @@ struct ForwardStage {
         appendFields(exchange)
     }
 
-    private func served(_ result: Result<ForwardResult, GatewayError>) throws(GatewayError) -> Served {
-        switch try result.get() {
-        case .whole(let reply): return .whole(reply)
-        case .streamed: return .streamed
-        case .refused(let status, let body, let retryAfter):
-            return .refused(status: status, body: body, retryAfter: retryAfter)
+    /// Whether another model is to be asked; if not, the outcome is there.
+    @inline(never)
+    private func fallsBack(_ exchange: Exchange) -> Bool {
+        var result = exchange.call.result.take() ?? .failure(.internalError)
+        if exchange.model?.fallback.isEmpty == false || exchange.fallbacks != nil {
+            if ModelFallback.turn(exchange, after: result, &exchange.fallbacks) { return true }
+            if let fallbacks = exchange.fallbacks { result = fallbacks.finalResult(exchange, result) }
+            exchange.fallbacks = nil
         }
+        switch result {
+        case .success(.whole(let reply)): exchange.served = .whole(reply)
+        case .success(.streamed): exchange.served = .streamed
+        case .success(.refused(let status, let body, let retryAfter)):
+            exchange.served = .refused(status: status, body: body, retryAfter: retryAfter)
+        case .failure(let error): exchange.failure = error
+        }
+        return false
     }
 
     /// What of the client's head a replica gets: nothing that is meant for us, for this connection, or secret.
@@ -72,14 +75,16 @@ struct ForwardStage {
             }
             exchange.requestID.withBytes { id in
                 let before = exchange.isPeerTrusted ? connection.first(.xForwardedFor) : nil
-                let room = 32 + Int(before?.count ?? 0) + exchange.peerAndRequestID.count + id.count
+                // The names of both fields, with what surrounds them, have less than 48 bytes.
+                let room = 48 + Int(before?.count ?? 0) + exchange.loggedPeer.count + id.count
                 call.forwardedFields.append(upTo: room) { line in
                     line.put("x-forwarded-for: ")
                     if let before {
                         line.put(bytes.extracting(before))
                         line.put(", ")
                     }
-                    line.put(exchange.peerAndRequestID)
+                    line.put(unquoted: exchange.loggedPeer)
+                    line.put("\r\nx-request-id: ")
                     line.put(id)
                     line.put("\r\n")
                 }

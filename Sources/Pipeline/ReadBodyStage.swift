@@ -12,34 +12,54 @@ package struct ReadRequest {
 
 /// Reads the body, whole, and what the gateway needs of it in one pass.
 ///
-/// - In: ``AuthenticatedInference``. Out: ``ReadRequest``; the facts are in the call.
-/// - Throws: `.unsupportedMediaType` (415), `.bodyTooLarge` (413), `.bodyMemoryExhausted` (503), `.bodyTimeout` (408),
-///   `.invalidRequest` (400), `.malformedRequest` (400).
+/// - In: ``AuthenticatedInference``. Out: ``ReadRequest``; the facts are in the call. Nothing when it failed.
+/// - Fails with: `.unsupportedMediaType` (415), `.bodyTooLarge` (413), `.bodyMemoryExhausted` (503),
+///   `.bodyTimeout` (408), `.invalidRequest` (400), `.malformedRequest` (400).
 struct ReadBodyStage {
     @inline(__always)
-    func run(_ request: AuthenticatedInference) async throws(GatewayError) -> ReadRequest {
-        let exchange = request.exchange
-        try checkType(exchange.connection)
-        if try !exchange.connection.takeBody() {
-            let deadline = exchange.arrivedAt + exchange.services.settings.totalTimeout
-            try await exchange.connection.receiveBody(until: deadline)
+    func run(_ request: AuthenticatedInference) async -> ReadRequest? {
+        if mustWait(request.exchange) { await receiveBody(request.exchange) }
+        return read(request.exchange) ? ReadRequest(exchange: request.exchange) : nil
+    }
+
+    /// Checks what the head says of the body. - Returns: false when all of it came with the head, or when it failed.
+    @inline(never)
+    private func mustWait(_ exchange: Exchange) -> Bool {
+        let isWhole = exchange.attempt { () throws(GatewayError) in
+            try checkType(exchange.connection)
+            return try exchange.connection.takeBody()
         }
-        try read(exchange)
-        return ReadRequest(exchange: exchange)
+        return isWhole == false
     }
 
     @inline(never)
-    private func read(_ exchange: Exchange) throws(GatewayError) {
+    private func receiveBody(_ exchange: Exchange) async {
+        do throws(GatewayError) {
+            let deadline = exchange.arrivedAt + exchange.services.settings.totalTimeout
+            try await exchange.connection.receiveBody(until: deadline)
+        } catch {
+            exchange.failure = error
+        }
+    }
+
+    @inline(never)
+    private func read(_ exchange: Exchange) -> Bool {
+        guard !exchange.isDecided else { return false }
+        return exchange.attempt { () throws(GatewayError) in try readFacts(exchange) } != nil
+    }
+
+    private func readFacts(_ exchange: Exchange) throws(GatewayError) {
         guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         let connection = exchange.connection
         let range = connection.bodyRange
-        exchange.call.request = try connection.withRequest { bytes throws(GatewayError) in
+        let request = try connection.withRequest { bytes throws(GatewayError) in
             do throws(BodyProblem) {
                 return try ChatRequest.read(bytes.extracting(range), kind: kind)
             } catch {
                 throw error.error
             }
         }
+        exchange.call.begin(with: request)
     }
 
     private func checkType(_ connection: ServerConnection) throws(GatewayError) {

@@ -14,36 +14,39 @@ package struct RecalledRequest {
 
 /// Reads the history of the session that the request names. Without a name there is no session and no Redis call.
 ///
-/// - In: ``AdmittedRequest``. Out: ``RecalledRequest``; the session is in the exchange.
-/// - Throws: `.invalidRequest` (400) for a bad id, `.sessionNotFound` (404) for another owner's, `.sessionBusy` (409),
-///   `.sessionsUnavailable` (503) where the configuration asks for that; otherwise the answer is marked as degraded.
+/// - In: ``AdmittedRequest``. Out: ``RecalledRequest``; the session is in the exchange. Nothing when it failed, or when
+///   the client repeats a turn that is finished: then what was answered is the outcome.
+/// - Fails with: `.invalidRequest` (400) for a bad id, `.sessionNotFound` (404) for another owner's,
+///   `.sessionBusy` (409), `.sessionsUnavailable` (503) where the configuration asks for that; otherwise the answer is
+///   marked as degraded.
 /// - Cost: one round trip to Redis.
 struct RecallStage {
     let services: LoopServices
 
-    enum Recalled {
-        case request(RecalledRequest)
-        /// The client repeats a turn that is finished: this is what was answered.
-        case replay([UInt8])
-    }
-
     @inline(__always)
-    func run(_ admitted: AdmittedRequest) async throws(GatewayError) -> Recalled {
-        try findSession(admitted.exchange)
-        guard admitted.exchange.sessionID != nil else {
-            return .request(RecalledRequest(exchange: admitted.exchange))
-        }
-        return try await open(admitted.exchange)
+    func run(_ admitted: AdmittedRequest) async -> RecalledRequest? {
+        let exchange = admitted.exchange
+        exchange.attempt { () throws(GatewayError) in try findSession(exchange) }
+        if exchange.sessionID != nil { await recall(exchange) }
+        return !exchange.isDecided ? RecalledRequest(exchange: exchange) : nil
     }
 
-    private func open(_ exchange: Exchange) async throws(GatewayError) -> Recalled {
-        let recalled = RecalledRequest(exchange: exchange)
+    @inline(never)
+    private func recall(_ exchange: Exchange) async {
+        do throws(GatewayError) {
+            try await open(exchange)
+        } catch {
+            exchange.failure = error
+        }
+    }
+
+    private func open(_ exchange: Exchange) async throws(GatewayError) {
         guard let id = exchange.sessionID.flatMap(SessionID.init), let request = exchange.call.request,
             let principal = exchange.principal
         else { throw .internalError }
         guard let memory = services.sessions, let settings = services.settings.sessions else {
             exchange.sessionDegraded = "no-store"
-            return .request(recalled)
+            return
         }
         do throws(SessionProblem) {
             let waitUntil = services.loop.now + settings.lockWait
@@ -51,7 +54,7 @@ struct RecallStage {
                 id, owner: principal.id, exchange, request, waitUntil: waitUntil)
             {
             case .opened(let session): exchange.session = session
-            case .replay(let reply): return .replay(reply)
+            case .replay(let reply): exchange.served = .replayed(reply)
             }
         } catch {
             switch error {
@@ -62,7 +65,6 @@ struct RecallStage {
                 exchange.sessionDegraded = "unavailable"
             }
         }
-        return .request(recalled)
     }
 
     /// From `X-Session-ID` or the body's `session_id`; both must agree.

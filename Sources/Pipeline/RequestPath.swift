@@ -7,8 +7,11 @@ import Wire
 
 /// The path of every request, in order. docs/request-path.md tells the same story with its failures.
 ///
+/// Whatever a step finds lies in the exchange, an outcome too: a step that returns nothing has left one there. So the
+/// task of an open stream holds next to nothing (docs/performance.md).
+///
 /// - Isolation: its loop. One long-lived task for each client connection runs ``serve(_:)``.
-package struct RequestPath {
+package final class RequestPath {
     let services: LoopServices
 
     private let receive: ReceiveStage
@@ -36,53 +39,63 @@ package struct RequestPath {
     package func serve(_ connection: ServerConnection) async {
         let exchange = Exchange(connection, services: services)
         services.metrics.connectionAccepted()
-        while true {
-            do throws(GatewayError) {
-                guard try await connection.receiveHead() else { break }
-                exchange.begin()
-                await serve(exchange)
-            } catch {
-                await refuse(exchange, error)
-            }
+        while await wait(exchange) {
+            await serve(exchange)
             guard connection.canContinue else { break }
         }
         services.metrics.connectionClosed()
         await connection.close(reset: exchange.mustReset)
     }
 
-    /// Answers bytes that never became a request.
-    private func refuse(_ exchange: Exchange, _ error: GatewayError) async {
-        exchange.beginMalformed()
-        exchange.failure = error
-        await settle.run(exchange)
+    /// Waits for the next request. Bytes that never became one are a failed one.
+    ///
+    /// - Returns: false when the connection is over.
+    @inline(never)
+    private func wait(_ exchange: Exchange) async -> Bool {
+        do throws(GatewayError) {
+            guard try await exchange.connection.receiveHead() else { return false }
+            exchange.begin()
+        } catch {
+            exchange.beginMalformed()
+            exchange.failure = error
+        }
+        return true
     }
 
     /// Serves one request. Every request, however it ends, passes through `settle` exactly once.
-    @inline(__always)
+    @inline(__always)  // One frame less for each open stream.
     private func serve(_ exchange: Exchange) async {
-        do throws(GatewayError) {
-            switch try receive.run(exchange) {  // what is asked for
-            case .local(let answer):
-                exchange.served = .local(answer)
-            case .request(let incoming):
-                let authenticated = try authenticate.run(incoming)  // who is asking
-                guard let inference = authenticated.inference else {
-                    exchange.served = .local(try authorize.models(authenticated))
-                    break
-                }
-                let read = try await readBody.run(inference)  // what, within limits
-                let authorized = try authorize.run(read)  // may they, at all
-                let admitted = try admit.run(authorized)  // may they, now
-                switch try await recall.run(admitted) {  // what was said before
-                case .replay(let reply): exchange.served = .replayed(reply)
-                case .request(let recalled):
-                    exchange.served = try await forward.run(recalled)  // a replica, with failover
-                }
-            }
-        } catch {
-            exchange.failure = error
+        if let inference = accept(exchange),
+            let read = await readBody.run(inference),  // what, within limits
+            let admitted = admit(read),
+            let recalled = await recall.run(admitted)  // what was said before
+        {
+            await forward.run(recalled)  // a replica, with failover
         }
         await settle.run(exchange)  // remember, answer, charge, count, log
+    }
+
+    @inline(never)
+    private func accept(_ exchange: Exchange) -> AuthenticatedInference? {
+        guard !exchange.isDecided else { return nil }
+        return exchange.attempt { () throws(GatewayError) in
+            switch try receive.run(exchange) {  // what is asked for
+            case .local(let answer): exchange.served = .local(answer)
+            case .request(let incoming):
+                let authenticated = try authenticate.run(incoming)  // who is asking
+                if let inference = authenticated.inference { return inference }
+                exchange.served = .local(try authorize.models(authenticated))
+            }
+            return nil
+        }
+    }
+
+    @inline(never)
+    private func admit(_ read: ReadRequest) -> AdmittedRequest? {
+        read.exchange.attempt { () throws(GatewayError) in
+            let authorized = try authorize.run(read)  // may they, at all
+            return try admit.run(authorized)  // may they, now
+        }
     }
 }
 

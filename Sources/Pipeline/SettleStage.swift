@@ -20,6 +20,7 @@ struct SettleStage {
         close(exchange)
     }
 
+    @inline(never)
     private func flush(_ exchange: Exchange) async {
         do throws(GatewayError) {
             try await exchange.connection.flush()
@@ -88,7 +89,7 @@ struct SettleStage {
         var rewrite = ChatRewrite()
         rewrite.model = BodyEdits.quoted(exchange.call.modelName)
         var renamed = ByteWriter(capacity: body.count + 64)
-        if let chunk = exchange.call.reply { rewrite.write(body, of: chunk, into: &renamed) }
+        if let chunk = exchange.call.reply?.chunk { rewrite.write(body, of: chunk, into: &renamed) }
         exchange.reply(200, contentType: "application/json", body: renamed.bytes)
     }
 
@@ -131,6 +132,7 @@ struct SettleStage {
     // MARK: Sessions
 
     /// The turn into history before its answer, or given up, so that the next one need not wait for it.
+    @inline(never)
     private func endTurn(_ exchange: Exchange) async {
         switch exchange.served {
         case .whole(let reply): await remember(exchange, reply)
@@ -143,7 +145,7 @@ struct SettleStage {
     private func remember(_ exchange: Exchange, _ reply: WholeReply) async {
         guard let session = exchange.session, let memory = services.sessions else { return }
         let (message, whole) = reply.withBody { body in
-            let message = body.extracting(exchange.call.reply?.choice.delta ?? .empty)
+            let message = body.extracting(exchange.call.reply?.chunk.choice.delta ?? .empty)
             return (message.withUnsafeBufferPointer { Array($0) }, body.withUnsafeBufferPointer { Array($0) })
         }
         if await !memory.append(message, reply: whole, to: session, deadline: appendDeadline) {
@@ -181,7 +183,7 @@ struct SettleStage {
 
     /// Answers a repeated turn as it was answered before: whole, or as a stream if that is asked for now.
     private func replay(_ reply: [UInt8], _ exchange: Exchange) {
-        guard exchange.call.request?.isStream == true, let chunk = try? ChatChunk.read(reply.span) else {
+        guard exchange.call.isStream, let chunk = try? ChatChunk.read(reply.span) else {
             return exchange.reply(200, contentType: "application/json", body: reply.span)
         }
         exchange.call.relay.replay(reply.span, of: chunk, exchange.call)
@@ -215,7 +217,7 @@ struct SettleStage {
         count(exchange, &record)
         guard let log = services.accessLog else { return }
         record.hasSession = exchange.session != nil
-        record.isStream = call.request?.isStream ?? false
+        record.isStream = call.isStream
         record.status = exchange.status
         record.attempts = call.sends
         record.resumes = call.resumes
@@ -223,7 +225,7 @@ struct SettleStage {
         record.queueWait = call.queueWait
         let pool = call.pool
         connection.withRequest { bytes in
-            let model = pool == nil ? ByteRange.empty : call.request?.model.raw ?? .empty
+            let model = pool == nil ? ByteRange.empty : call.modelRange
             let body = bytes.extracting(connection.bodyRange)
             exchange.requestID.withBytes { id in
                 log.append { lines, timestamp in

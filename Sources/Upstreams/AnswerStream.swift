@@ -288,7 +288,7 @@ package struct AnswerStream: ~Copyable {
             isTextWhole = false
             text.release()
         } else {
-            text.append(data.extracting((Int(piece.raw.start) + cut)..<piece.raw.end))
+            text.appendSparingly(data.extracting((Int(piece.raw.start) + cut)..<piece.raw.end))
         }
         if trace.isTracing { trace.noteText(ids: ids) }
     }

@@ -10,30 +10,54 @@ import Wire
 extension LoopUpstreams {
     /// Sends the call's request to a replica, and to others if that one fails.
     ///
-    /// - Throws: what the machine gave up with; `.clientGone` as soon as the client leaves, which cancels the replica.
-    package func forward(_ call: UpstreamCall) async throws(GatewayError) -> ForwardResult {
-        let journey = try setOut(call)
-        defer { call.journey = nil }
+    /// - Out: ``UpstreamCall/result``: what the machine gave up with, if it did; `.clientGone` as soon as the client
+    ///   leaves, which cancels the replica.
+    package func forward(_ call: UpstreamCall) async {
         // All is decided out of line: what lies beside an `await` has its own room in the frame of an open stream.
-        while true {
-            switch try next(journey, call) {
-            case .send(let connection):
-                while let until = advance(call, connection) {
-                    call.sending.isLate = await call.parking.park(until: until) == .deadline
-                }
-                try arrive(journey, call, on: connection)
-            case .queue: await waitForPlace(journey, call)
-            case .wait(let until):
-                try await wait(until: until, call)
-                journey.action = journey.attempt.handle(.waited, now: loop.now) {
-                    journey.route.budget.spend(loop.now)
-                }
-            case .over: return try kept(journey)
+        while let pause = goOn(call) {
+            switch pause {
+            case .until(let moment): call.sending.isLate = await call.parking.park(until: moment) == .deadline
+            case .queue: await waitForPlace(call)
             }
         }
     }
 
+    /// What a request waits for.
+    private enum Pause {
+        /// A change on one of its sockets, at most until then.
+        case until(Moment)
+        case queue
+    }
+
+    /// Goes as far as it gets without waiting. - Returns: what to wait for; nil when the result is there.
     @inline(never)
+    private func goOn(_ call: UpstreamCall) -> Pause? {
+        do throws(GatewayError) {
+            let journey = if let journey = call.journey { journey } else { try setOut(call) }
+            while true {
+                if let connection = journey.connection {
+                    if let until = advance(call, connection) { return .until(until) }
+                    journey.connection = nil
+                    try arrive(journey, call, on: connection)
+                }
+                switch try next(journey, call) {
+                case .send(let connection): journey.connection = connection
+                case .queue: return .queue
+                case .wait(let until): return .until(until)
+                case .over: return end(call, .success(try kept(journey)))
+                }
+            }
+        } catch {
+            return end(call, .failure(error))
+        }
+    }
+
+    private func end(_ call: UpstreamCall, _ result: Result<ForwardResult, GatewayError>) -> Pause? {
+        call.result = result
+        call.journey = nil
+        return nil
+    }
+
     private func setOut(_ call: UpstreamCall) throws(GatewayError) -> Journey {
         guard let route = presentRoute(for: call) else { throw .noReplica(model: call.modelName) }
         let pool = route.pool
@@ -48,7 +72,7 @@ extension LoopUpstreams {
         return journey
     }
 
-    /// What a request waits for.
+    /// What comes next.
     private enum Next {
         /// A send that was begun on this connection.
         case send(ClientConnection)
@@ -59,7 +83,6 @@ extension LoopUpstreams {
     }
 
     /// Does what the machine says, up to where something has to be waited for.
-    @inline(never)
     private func next(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next {
         while true {
             if journey.picked == nil, let next = try choose(journey, call) { return next }
@@ -96,7 +119,11 @@ extension LoopUpstreams {
             let isTaken = replica.take(for: call.modelName, now: loop.now)
             journey.picked = isTaken ? Picked.replica(replica) : .noneLeft(coolAt: nil)
             return nil
-        case .wait(let until): return .wait(until: until)
+        case .wait(let until):
+            if call.client.isClientGone { throw .clientGone }
+            guard loop.now >= until else { return .wait(until: until) }
+            journey.action = journey.attempt.handle(.waited, now: loop.now) { journey.route.budget.spend(loop.now) }
+            return try choose(journey, call)
         case .passOn:
             if journey.kept == nil { throw .upstreamFailed(.serverError) }
             return .over
@@ -126,18 +153,18 @@ extension LoopUpstreams {
         return .over
     }
 
-    @inline(never)
     private func kept(_ journey: Journey) throws(GatewayError) -> ForwardResult {
         guard let kept = journey.kept else { throw .internalError }
         return kept
     }
 
-    private func waitForPlace(_ journey: Journey, _ call: UpstreamCall) async {
+    @inline(never)
+    private func waitForPlace(_ call: UpstreamCall) async {
+        guard let journey = call.journey else { return }
         journey.picked = await pickFromQueue(journey, for: call)
     }
 
     /// A send came to its outcome.
-    @inline(never)
     private func arrive(
         _ journey: Journey, _ call: UpstreamCall, on connection: ClientConnection
     ) throws(GatewayError) {
@@ -159,6 +186,9 @@ extension LoopUpstreams {
         var idsKind: ReplicaKind?
         /// Continuations that a replica failed at, rather than turned down: at most one a send.
         var failures: [(replica: ReplicaState, way: Balancing.ResumeWay)] = []
+
+        /// What the send that is under way goes out on.
+        var connection: ClientConnection?
 
         // The pick that is under way.
         var exclusions = Attempt.Exclusions()
@@ -334,13 +364,6 @@ extension LoopUpstreams {
         metrics.attempted(.ok, replica: place(of: replica, in: journey.route.pool))
         replica.state.answerSucceeded(call.modelName, now: loop.now)
         return journey.attempt.handle(.complete, now: loop.now) { false }
-    }
-
-    private func wait(until moment: Moment, _ call: UpstreamCall) async throws(GatewayError) {
-        while loop.now < moment {
-            if call.client.isClientGone { throw .clientGone }
-            _ = await call.parking.park(until: moment)
-        }
     }
 
     /// The reply was passed on: its connection may carry the next request.

@@ -154,7 +154,7 @@ extension LoopUpstreams {
 
     private func awaitHead(_ call: UpstreamCall, _ pool: Pool) -> Moment? {
         let limit = pool.settings.timeouts.firstByte(
-            bodyBytes: call.sentBodyBytes, isStream: call.request?.isStream ?? false)
+            bodyBytes: call.sentBodyBytes, isStream: call.isStream)
         call.sending.phase = .awaitingHead
         call.sending.sentAt = loop.now
         call.sending.deadline = min(loop.now + limit, call.deadline)
@@ -220,7 +220,7 @@ extension LoopUpstreams {
         if let replica = call.replica, replica.settings.kind == .generic, let server = connection.first(.server) {
             connection.withReply { replica.state.answered(by: $0.extracting(server)) }
         }
-        if call.request?.isStream == true {
+        if call.isStream {
             guard type == .eventStream else { return broken(.wrongContentType, call, connection) }
             call.sending.phase = .relaying
             if call.asksUsageOnly {
@@ -228,6 +228,7 @@ extension LoopUpstreams {
             } else {
                 call.relay.answer.open(call.sending.way, ids: call.idTrust)
             }
+            if call.isHeadSent { call.forgetRequest() }
             call.relay.start(call, from: connection, now: loop.now)
         } else {
             guard type == .json else { return broken(.wrongContentType, call, connection) }
@@ -301,7 +302,7 @@ extension LoopUpstreams {
             if reply.isAborted { return .aborted }
             if !reply.isCompleteReply { return .missingEnd }
             call.usage = reply.usage
-            call.reply = reply
+            if call.edits.model != nil || call.keepsText { call.reply = ReadReply(reply) }
             return nil
         } catch {
             return connection.body.isEmpty ? .emptyAnswer : .malformedReply

@@ -191,6 +191,7 @@ package final class StreamRelay: ReadinessHandler {
             var head = ByteWriter(capacity: 1_024 + buffers.out.count)
             call.delegate?.appendStreamHead(to: &head)
             call.isHeadSent = true
+            call.forgetRequest()
             buffers.out.withUnsafeBytes { head.append(UnsafeRawBufferPointer(rebasing: $0[start...])) }
             head.withUnsafeBytes { client.send($0) }
         } else {

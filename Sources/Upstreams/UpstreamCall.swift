@@ -15,7 +15,15 @@ package final class UpstreamCall {
 
     // What to send. Set by the request path before it forwards.
     package var pool: Pool?
-    package var request: ChatRequest?
+    /// What the request's body says. An open stream gives it back (``forgetRequest()``): whoever asks for it then has
+    /// the body read anew.
+    package var request: ChatRequest? { heldRequest ?? readAgain() }
+    private var heldRequest: ChatRequest?
+    /// What of it is asked for again at every request's end.
+    package private(set) var kind: ChatRequest.Kind?
+    package private(set) var isStream = false
+    /// The model's name in the body, without quotes.
+    package private(set) var modelRange = ByteRange.empty
     /// `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`.
     package var path: StaticString = "/v1/chat/completions"
     package var modelName = ""
@@ -38,8 +46,8 @@ package final class UpstreamCall {
     /// Those that were sent to another model's replicas before.
     private(set) var sendsBefore = 0
     package internal(set) var usage: Usage?
-    /// What a whole reply says; `nil` for streams.
-    package internal(set) var reply: ChatChunk?
+    /// What a whole reply says, where that is asked for again: it is renamed or goes into a session. `nil` for streams.
+    package internal(set) var reply: ReadReply?
     package internal(set) var queueWait = Interval.zero
     package internal(set) var firstContentAt = Moment.zero
     /// When the request first went out: what came before is ours.
@@ -66,6 +74,8 @@ package final class UpstreamCall {
     var sending = Sending(way: nil)
     /// What it came to, once it has.
     var outcome: LoopUpstreams.SendOutcome?
+    /// How forwarding it ended: whoever awaited that takes it.
+    package var result: Result<ForwardResult, GatewayError>?
     /// The machine of the request while it is forwarded.
     var journey: LoopUpstreams.Journey?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
@@ -89,7 +99,10 @@ package final class UpstreamCall {
     /// Ready for the connection's next request.
     package func reset() {
         pool = nil
-        request = nil
+        heldRequest = nil
+        kind = nil
+        isStream = false
+        modelRange = .empty
         edits = BodyEdits()
         forwardedFields.removeAll()
         deadline = .never
@@ -115,6 +128,28 @@ package final class UpstreamCall {
         if !inBandError.isEmpty { inBandError = [] }
         outgoing.release()
         relay.reset()
+    }
+
+    /// The body was read.
+    package func begin(with request: ChatRequest) {
+        heldRequest = request
+        kind = request.kind
+        isStream = request.isStream
+        modelRange = request.model.raw
+    }
+
+    /// Gives back what an open stream needs only if it has to go on elsewhere.
+    func forgetRequest() {
+        heldRequest = nil
+        client.forgetHead()
+    }
+
+    @inline(never)
+    private func readAgain() -> ChatRequest? {
+        guard let kind else { return nil }
+        // It was read before, so it can be.
+        heldRequest = client.withRequest { try? ChatRequest.read($0.extracting(client.bodyRange), kind: kind) }
+        return heldRequest
     }
 
     /// Whether a stream that breaks after its first content may go on elsewhere.
@@ -176,6 +211,13 @@ package enum ForwardResult {
     case streamed
     /// A status that is the client's business (a 4xx) or all that is left (429, 503): its body, to be normalised.
     case refused(status: Int, body: [UInt8], retryAfter: Interval?)
+}
+
+/// What a whole reply says. An object, for it is large and most calls never have one.
+package final class ReadReply {
+    package let chunk: ChatChunk
+
+    init(_ chunk: ChatChunk) { self.chunk = chunk }
 }
 
 /// A reply that was read whole.

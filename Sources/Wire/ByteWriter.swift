@@ -56,6 +56,12 @@ public struct ByteWriter: ~Copyable {
         count = 0
     }
 
+    /// Gives back what lies behind the content: for what is kept for long and not written to any more.
+    public mutating func shrink() {
+        guard count > 0 else { return release() }
+        if count < capacity { resize(to: count) }
+    }
+
     /// Keeps the first `length` bytes. - Precondition: there are as many.
     public mutating func truncate(to length: Int) {
         precondition(length <= count && length >= 0)
@@ -95,6 +101,12 @@ public struct ByteWriter: ~Copyable {
         let written = try body(UnsafeMutableRawBufferPointer(start: base.map { $0 + count }, count: capacity - count))
         precondition(written >= 0 && written <= capacity - count)
         count += written
+    }
+
+    /// Appends to bytes that are kept for long, in many places at once: their room grows by a quarter, not to twice.
+    public mutating func appendSparingly(_ bytes: borrowing Span<UInt8>) {
+        if capacity - count < bytes.count { resize(to: max(64, count + bytes.count, capacity + capacity / 4)) }
+        append(bytes)
     }
 
     public mutating func append(_ byte: UInt8) {
@@ -167,6 +179,10 @@ public struct ByteWriter: ~Copyable {
     mutating func grow(to needed: Int) {
         var target = max(64, capacity * 2)
         if target < needed { target = needed }
+        resize(to: target)
+    }
+
+    private mutating func resize(to target: Int) {
         guard let moved = realloc(base, target) else {
             // Out of memory has no smaller consequence than the end of the process: every buffer has a bound.
             preconditionFailure("out of memory")

@@ -41,10 +41,10 @@ package struct ReplyHead: ~Copyable {
     /// Forgets a head that is not complete: the next ``parse(_:from:limits:requestMethod:)`` begins anew.
     package mutating func reset() { phase = .finished }
 
-    /// Gives the memory back that large heads needed.
     /// Gives the memory of the fields back; what was found out from them stays.
     package mutating func releaseFields() { block.release() }
 
+    /// Gives the memory back that large heads needed.
     package mutating func release() {
         block.release()
         phase = .finished

@@ -43,6 +43,9 @@ package struct RequestHead: ~Copyable {
     /// Forgets a head that is not complete: the next ``parse(_:from:limits:)`` begins anew.
     package mutating func reset() { phase = .finished }
 
+    /// Gives the memory of the fields back; what was found out from them stays, but for the ranges.
+    package mutating func releaseFields() { block.release() }
+
     /// Gives the memory back that large heads needed.
     package mutating func release() {
         block.release()

@@ -182,4 +182,17 @@ import Wire
         #expect(head.first(.cookie) == nil)
         #expect(head.count(of: .cookie) == 0)
     }
+
+    @Test func `without its fields a head still says how its body is framed, and the next is read as ever`() throws {
+        let text = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nX-A: 1\r\n\r\n"
+        let bytes = [UInt8](text.utf8)
+        var head = RequestHead()
+        for _ in 0..<2 {
+            #expect(try head.parse(bytes.span, from: 0, limits: .usual) == .complete(end: bytes.count))
+            #expect(head.fieldCount == 3 && head.first(.host) != nil)
+            head.releaseFields()
+            #expect(head.fieldCount == 0 && head.first(.host) == nil)
+            #expect(head.method == .post && head.framing == .length(5) && head.keepsAlive && head.minorVersion == 1)
+        }
+    }
 }
