@@ -139,7 +139,7 @@ extension LoopUpstreams {
         guard case .replica(let replica) = pickNow(Attempt.Exclusions(), for: call, in: route) else { return nil }
         call.asksUsageOnly = true
         call.deadline = min(call.deadline, loop.now + Self.usageTimeout)
-        begin(call, at: replica)
+        begin(call, at: replica, in: route.pool)
         return replica
     }
 }
