@@ -421,6 +421,9 @@ public final class ServerConnection {
     /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so
     /// that a reset does not destroy the answer on its way.
     package func close(reset: Bool = false) async {
+        while !isBroken, !reset, !stream.sendAll(), !stream.peerHungUp {
+            if await parking.park(until: tookBytesAt + settings.writeStall) == .deadline { break }
+        }
         if !isBroken, !reset, !isBodyRead || closesAfterReply {
             stream.shutdownWrite()
             let deadline = loop.now + .seconds(2)

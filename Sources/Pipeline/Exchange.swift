@@ -17,10 +17,8 @@ package final class Exchange {
     let call: UpstreamCall
     /// Whether what the peer says of those before it is believed.
     let isPeerTrusted: Bool
-    /// The peer as the access log shows it.
-    private let loggedPeer: LogText
-    /// How a replica is told of the peer: the end of `X-Forwarded-For`, and the name of the field behind it.
-    let peerAndRequestID: [UInt8]
+    /// The peer's address, as the access log shows it.
+    let loggedPeer: LogText
 
     // The current request.
     var endpoint = Endpoint.unknown
@@ -60,10 +58,8 @@ package final class Exchange {
         self.services = services
         call = UpstreamCall(client: connection, buffers: services.upstreams.buffers)
         let peer = connection.stream.peer
-        let host = peer?.host ?? "unknown"
-        loggedPeer = LogText(host)
+        loggedPeer = LogText(peer?.host ?? "unknown")
         loggedClient = loggedPeer
-        peerAndRequestID = Array("\(host)\r\nx-request-id: ".utf8)
         isPeerTrusted = peer.map { peer in services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
         call.delegate = self
     }

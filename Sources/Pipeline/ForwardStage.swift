@@ -1,6 +1,7 @@
 import GatewayCore
 import HTTPConnections
 import Reactor
+import Telemetry
 import Upstreams
 import Wire
 
@@ -74,14 +75,16 @@ struct ForwardStage {
             }
             exchange.requestID.withBytes { id in
                 let before = exchange.isPeerTrusted ? connection.first(.xForwardedFor) : nil
-                let room = 32 + Int(before?.count ?? 0) + exchange.peerAndRequestID.count + id.count
+                // The names of both fields, with what surrounds them, have less than 48 bytes.
+                let room = 48 + Int(before?.count ?? 0) + exchange.loggedPeer.count + id.count
                 call.forwardedFields.append(upTo: room) { line in
                     line.put("x-forwarded-for: ")
                     if let before {
                         line.put(bytes.extracting(before))
                         line.put(", ")
                     }
-                    line.put(exchange.peerAndRequestID)
+                    line.put(unquoted: exchange.loggedPeer)
+                    line.put("\r\nx-request-id: ")
                     line.put(id)
                     line.put("\r\n")
                 }

@@ -51,7 +51,6 @@ package final class LimiterSlot: Sendable {
 package final class RequestLimiter: Sendable {
     private static let shardCount = 64
 
-
     private let shards: [Shard]
     private let limits: Mutex<KeyLimits>
     private let overflow: LimiterSlot

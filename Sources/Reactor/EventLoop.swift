@@ -12,6 +12,9 @@ import Glibc
 package final class EventLoop {
     /// Events taken from the kernel in one turn.
     private static let batch = 256
+    /// A turn that only passed bytes on, as of streams, lasts at least so long: what comes meanwhile is one more event
+    /// for the next turn, or joins one, where it would have been a wake-up, a read and a send of its own.
+    private static let relayTurn = Interval.microseconds(100)
     /// How often jobs that are ready are run after the loop was stopped.
     private static let lastRounds = 1_024
 
@@ -34,6 +37,7 @@ package final class EventLoop {
     private var isStopping = false
     /// Streams with bytes left from this turn.
     private var revisits: [Stream] = []
+    private var sends = SendQueue()
 
     init(executor: LoopExecutor) {
         self.executor = executor
@@ -103,6 +107,26 @@ package final class EventLoop {
     /// Calls the handler of `stream` again in the next turn: for one that stopped early so that others get theirs.
     package func revisit(_ stream: Stream) { revisits.append(stream) }
 
+    // MARK: Sending
+
+    /// Sends a short piece at the end of the turn.
+    func sendLater(_ bytes: UnsafeRawBufferPointer, to stream: Stream, lane: UInt8) {
+        if !sends.hasRoom(for: bytes.count) { sendGathered() }
+        // What made room may have found it full.
+        if stream.canWrite { return sends.append(bytes, to: stream.descriptor, lane: lane) }
+        stream.keep(bytes)
+    }
+
+    /// Sends what was gathered now, if some of it is for `stream`.
+    func sendGathered(for stream: Stream) {
+        if sends.holds(stream.descriptor) { sendGathered() }
+    }
+
+    private func sendGathered() {
+        if sends.isEmpty { return }
+        sends.makeAll { descriptor, rest in (sources[Int(descriptor)] as? Stream)?.keep(rest) }
+    }
+
     // MARK: Running
 
     /// Makes ``run()`` return after the current turn.
@@ -110,6 +134,7 @@ package final class EventLoop {
 
     func run() {
         withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: Self.batch) { events in
+            sendGathered()
             while !isStopping {
                 turn(events)
             }
@@ -120,6 +145,7 @@ package final class EventLoop {
             executor.runReadyJobs()
             left -= 1
         }
+        sendGathered()
     }
 
     private func turn(_ events: UnsafeMutableBufferPointer<epoll_event>) {
@@ -139,7 +165,22 @@ package final class EventLoop {
             for stream in streams where !stream.isClosed { stream.handler?.becameReady(stream) }
         }
         timers.fire(now: now)
-        executor.runReadyJobs()
+        // The events of streams are passed on before requests are worked on.
+        let hasPassedOn = !sends.isEmpty
+        sendGathered()
+        if executor.hasReadyJobs {
+            executor.runReadyJobs()
+            sendGathered()
+        } else if hasPassedOn {
+            pause(until: now + Self.relayTurn)
+        }
+    }
+
+    private func pause(until end: Moment) {
+        let left = (end - Self.monotonic()).nanoseconds
+        guard left > 0 else { return }
+        var time = timespec(tv_sec: 0, tv_nsec: Int(left))
+        nanosleep(&time, nil)
     }
 
     private func dispatch(events: UInt32, data: UInt64) {

@@ -7,6 +7,9 @@ import Glibc
 /// Edge-triggered: `canRead` and `canWrite` say what the kernel last reported, so a call that would only return "would
 /// block" is not made. Reads and writes never suspend; whoever waits parks until ``ReadinessHandler/becameReady(_:)``.
 ///
+/// What is written in short pieces leaves at the end of the loop's turn (``SendQueue``). A socket that then takes less
+/// is full for whoever writes next, and a socket that is broken says so to whoever reads.
+///
 /// - Isolation: the loop's thread.
 /// - Owns: the descriptor and the TLS session, until ``close()``.
 package final class Stream: EventSource {
@@ -33,6 +36,11 @@ package final class Stream: EventSource {
     package private(set) var isClosed = false
     private var isConnecting: Bool
     private var tls: TLSSession?
+    /// What was written and the socket did not take at the end of the turn; at most what one turn wrote.
+    private var rest: [UInt8] = []
+    private var isEnding = false
+    /// Which sockets' sends belong together.
+    private var lane: UInt8 = 0
 
     /// Takes over a connected, non-blocking socket.
     init(on loop: EventLoop, descriptor: Int32, isConnecting: Bool, tls: TLSSession?) throws(SocketError) {
@@ -75,6 +83,7 @@ package final class Stream: EventSource {
             if let tls { session = try tls.context.connect(descriptor, host: tls.host) }
             let stream = try Stream(on: loop, descriptor: descriptor, isConnecting: result != 0, tls: session)
             stream.canWrite = result == 0
+            stream.lane = 1 + UInt8(address.port % UInt16(SendQueue.lanes - 1))
             return stream
         } catch {
             Glibc.close(descriptor)
@@ -144,10 +153,15 @@ package final class Stream: EventSource {
         }
     }
 
-    /// Sends as much as the socket takes now.
+    /// Sends as much as the socket takes now, or all of it at the end of the turn if it is short.
     package func write(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
         guard canWrite else { return .wouldBlock }
         if let tls { return writeSecured(tls, bytes) }
+        if bytes.count <= SendQueue.bytesMax {
+            loop.sendLater(bytes, to: self, lane: lane)
+            return .wrote(bytes.count)
+        }
+        guard sendGathered() else { return .wouldBlock }
         while true {
             let count = send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
             if count >= 0 {
@@ -167,6 +181,7 @@ package final class Stream: EventSource {
         if first.isEmpty { return write(second) }
         if second.isEmpty { return write(first) }
         if tls != nil { return writeSecured(first, second) }
+        guard sendGathered() else { return .wouldBlock }
         var blocks = (
             iovec(iov_base: UnsafeMutableRawPointer(mutating: first.baseAddress), iov_len: first.count),
             iovec(iov_base: UnsafeMutableRawPointer(mutating: second.baseAddress), iov_len: second.count)
@@ -191,9 +206,17 @@ package final class Stream: EventSource {
         }
     }
 
+    /// Gives the kernel what was written and still waits here. - Returns: whether it took all of it.
+    package func sendAll() -> Bool {
+        _ = sendGathered()
+        return rest.isEmpty
+    }
+
     /// Says that nothing more will be sent; what comes in can still be read.
     package func shutdownWrite() {
         guard !isClosed else { return }
+        isEnding = true
+        guard sendAll() else { return }
         tls?.shutdown()
         shutdown(descriptor, Int32(SHUT_WR))
     }
@@ -201,6 +224,7 @@ package final class Stream: EventSource {
     /// Closes the socket. With `reset`, the peer sees a connection reset instead of an orderly end.
     package func close(reset: Bool = false) {
         guard !isClosed else { return }
+        _ = sendGathered()
         isClosed = true
         canRead = false
         canWrite = false
@@ -231,9 +255,39 @@ package final class Stream: EventSource {
         if events & (WEIR_EPOLLIN | WEIR_EPOLLRDHUP | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 {
             canRead = true
         }
-        if events & (WEIR_EPOLLOUT | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { canWrite = true }
+        if events & (WEIR_EPOLLOUT | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { canWrite = rest.isEmpty || sendRest() }
         if events & (WEIR_EPOLLRDHUP | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { peerHungUp = true }
         handler?.becameReady(self)
+    }
+
+    // MARK: What was written before
+
+    /// Lets go what was gathered for this socket. - Returns: whether it takes more.
+    private func sendGathered() -> Bool {
+        loop.sendGathered(for: self)
+        return canWrite
+    }
+
+    /// The socket did not take this at the end of the turn; nil if it is broken, which its reader will find.
+    func keep(_ rest: UnsafeRawBufferPointer?) {
+        guard let rest else {
+            shutdown(descriptor, Int32(SHUT_RDWR))
+            return
+        }
+        canWrite = false
+        self.rest.append(contentsOf: rest)
+    }
+
+    /// - Returns: whether all is sent.
+    private func sendRest() -> Bool {
+        let sent = rest.withUnsafeBytes { SendQueue.send($0, to: descriptor) }
+        if sent >= 0, sent < rest.count {
+            rest.removeFirst(sent)
+            return false
+        }
+        rest = []
+        if isEnding { shutdown(descriptor, Int32(SHUT_WR)) }
+        return true
     }
 
     private func readSecured(_ tls: TLSSession, _ buffer: UnsafeMutableRawBufferPointer) -> ReadResult {

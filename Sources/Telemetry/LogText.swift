@@ -13,6 +13,9 @@ package struct LogText: Sendable {
         json = writer.withUnsafeBytes { Array($0) }
     }
 
+    /// Bytes that a line needs for it.
+    package var count: Int { json.count }
+
     /// Bytes of the text before escaping.
     static let bytesMax = 256
 }
@@ -21,5 +24,10 @@ extension ByteCursor {
     @inline(__always)
     mutating func put(_ text: LogText?) {
         if let text { put(text.json) } else { put("null") }
+    }
+
+    /// The text without its quotes, for those that hold nothing that is escaped.
+    package mutating func put(unquoted text: LogText) {
+        put(text.json.span.extracting(1..<text.json.count - 1))
     }
 }

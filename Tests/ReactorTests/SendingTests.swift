@@ -1,0 +1,154 @@
+import GatewayCore
+import Glibc
+import Reactor
+import Testing
+
+/// Two connected sockets of one loop.
+private struct Pair {
+    let near: Stream
+    let far: Stream
+    let nearParking: Parking
+    let farParking: Parking
+
+    static func connected(on loop: EventLoop) async throws(SocketError) -> Pair {
+        let parking = Parking(on: loop)
+        let arrival = Parking(on: loop)
+        var accepted: Stream?
+        let descriptor = try Listener.open(.loopback(port: 0), sharesPort: false)
+        let listener = try Listener(on: loop, descriptor: descriptor) { socket in
+            accepted = try? Stream.accepted(socket, on: loop, tls: nil)
+            accepted?.handler = arrival
+            arrival.wake()
+        }
+        let deadline = loop.now + .seconds(10)
+        let near = try Stream.connect(to: .loopback(port: Listener.port(of: descriptor)), on: loop)
+        try await near.waitUntilConnected(parking: parking, deadline: deadline)
+        while accepted == nil { _ = await arrival.park(until: deadline) }
+        listener.close()
+        guard let accepted else { throw SocketError(ETIMEDOUT, "accept") }
+        return Pair(near: near, far: accepted, nearParking: parking, farParking: arrival)
+    }
+
+    /// Reads at the far side until `count` bytes are there, or the end.
+    func receive(_ count: Int) async -> [UInt8] {
+        var got: [UInt8] = []
+        let deadline = far.loop.now + .seconds(10)
+        while got.count < count, far.loop.now < deadline {
+            switch far.read(into: far.loop.scratch) {
+            case .bytes(let count): got.append(contentsOf: far.loop.scratch[0..<count])
+            case .wouldBlock: _ = await farParking.park(until: deadline)
+            case .end, .failed: return got
+            }
+        }
+        return got
+    }
+
+    func close() {
+        near.close()
+        far.close()
+        nearParking.close()
+        farParking.close()
+    }
+}
+
+private func write(_ bytes: [UInt8], to stream: Stream) -> Stream.WriteResult {
+    bytes.withUnsafeBytes { stream.write($0) }
+}
+
+/// Short sends leave at the end of the turn, and nobody sees a difference.
+@Suite struct SendingTests {
+    private func onLoop<Result: Sendable>(
+        _ work: @escaping @Sendable (EventLoop) async throws -> Result
+    ) async throws -> Result {
+        let worker = Worker()
+        worker.start(name: "test-loop")
+        defer { worker.post { $0.stop() } }
+        return try await worker.run(work)
+    }
+
+    @Test func `pieces of all lengths to several sockets arrive in order`() async throws {
+        let wasRight = try await onLoop { loop async throws -> [Bool] in
+            let pairs = [try await Pair.connected(on: loop), try await Pair.connected(on: loop)]
+            var sent: [[UInt8]] = [[], []]
+            // Short, long and short again: the long ones are not gathered, and must not overtake.
+            for (index, length) in [1, 700, 20_000, 3, 16_384, 16_385, 9].enumerated() {
+                for side in 0..<2 {
+                    let piece = [UInt8](repeating: UInt8(index * 2 + side), count: length)
+                    guard write(piece, to: pairs[side].near) == .wrote(length) else { return [] }
+                    sent[side] += piece
+                }
+            }
+            var right: [Bool] = []
+            for side in 0..<2 { right.append(await pairs[side].receive(sent[side].count) == sent[side]) }
+            for pair in pairs { pair.close() }
+            return right
+        }
+        #expect(wasRight == [true, true])
+    }
+
+    @Test func `more than there is room for in one turn is sent all the same`() async throws {
+        let (said, got) = try await onLoop { loop async throws -> (Int, Int) in
+            let pair = try await Pair.connected(on: loop)
+            let piece = [UInt8](repeating: 7, count: 10_000)
+            var said = 0
+            for _ in 0..<60 {
+                guard case .wrote(let count) = write(piece, to: pair.near) else { break }
+                said += count
+            }
+            let got = await pair.receive(said).count
+            pair.close()
+            return (said, got)
+        }
+        #expect(said > 256 << 10)
+        #expect(got == said)
+    }
+
+    @Test func `a peer that does not read blocks its writer, and gets every byte that was taken`() async throws {
+        let (said, got, wasFull) = try await onLoop { loop async throws -> (Int, Int, Bool) in
+            let pair = try await Pair.connected(on: loop)
+            let piece = [UInt8](repeating: 7, count: 16_000)
+            var said = 0
+            for _ in 0..<4_000 {
+                guard case .wrote(let count) = write(piece, to: pair.near) else { break }
+                said += count
+                // A turn of the loop, in which it is sent.
+                _ = await pair.nearParking.park(until: loop.now)
+            }
+            let wasFull = write(piece, to: pair.near) == .wouldBlock && !pair.near.sendAll()
+            // What the socket did not take goes out before the end.
+            pair.near.shutdownWrite()
+            let got = await pair.receive(.max).count
+            pair.close()
+            return (said, got, wasFull)
+        }
+        #expect(wasFull)
+        #expect(got == said)
+    }
+
+    @Test func `what is written last leaves before the socket closes`() async throws {
+        let got = try await onLoop { loop async throws -> [UInt8] in
+            let pair = try await Pair.connected(on: loop)
+            _ = write([1, 2, 3], to: pair.near)
+            pair.near.close()
+            let got = await pair.receive(3)
+            pair.close()
+            return got
+        }
+        #expect(got == [1, 2, 3])
+    }
+
+    @Test func `a write to a broken connection shows where it is read`() async throws {
+        let isOver = try await onLoop { loop async throws -> Bool in
+            let pair = try await Pair.connected(on: loop)
+            pair.near.handler = pair.nearParking
+            pair.far.close(reset: true)
+            _ = write([1], to: pair.near)
+            let deadline = loop.now + .seconds(10)
+            while !pair.near.peerHungUp, loop.now < deadline { _ = await pair.nearParking.park(until: deadline) }
+            let end = pair.near.read(into: loop.scratch)
+            pair.close()
+            return end == .failed(ECONNRESET) || end == .failed(EPIPE) || end == .end
+        }
+        #expect(isOver)
+    }
+}
