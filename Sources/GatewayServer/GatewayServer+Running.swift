@@ -23,6 +23,10 @@ extension GatewayServer {
         if let inheritance {
             try waitUntilReady(inheritance)
             try inheritance.announceReady()
+            if let limits = inheritance.limits {
+                shared.limiter.inherit(SpentLimits.read(limits))
+                close(limits)
+            }
         }
         // All loops stand before the first connection may come.
         for (index, descriptor) in descriptors.enumerated() {

@@ -2,6 +2,7 @@ import Balancing
 import GatewayConfig
 import GatewayCore
 import Glibc
+import Pipeline
 import Reactor
 import Supervision
 import Synchronization
@@ -89,7 +90,9 @@ final class HandOver: Sendable {
         if request.hasPrefix("problem ") { return fail(peer, String(request.dropFirst(8))) }
         guard request == "take over" else { return false }
         do throws(SocketError) {
-            guard try lend(to: channel) else { return false }
+            let limits = SpentLimits.makeFile(in: server.settings.withLock { $0.state.directory })
+            defer { if let limits { close(limits) } }
+            guard try lend(to: channel, limits) else { return false }
             guard let answer = channel.receiveLine() else {
                 return fail(peer, "the new process ended before it was ready")
             }
@@ -97,6 +100,9 @@ final class HandOver: Sendable {
             guard phase.withLock({ $0 }) == .waiting else {
                 try channel.send(line: "no the running gateway is ending")
                 return false
+            }
+            if let limits {
+                SpentLimits.write(server.shared.limiter.spent(now: EventLoop.monotonic()), to: limits)
             }
             try channel.send(line: "yours")
             guard channel.receiveLine() == "accepting" else {
@@ -116,7 +122,8 @@ final class HandOver: Sendable {
         return false
     }
 
-    private func lend(to channel: UnixChannel) throws(SocketError) -> Bool {
+    /// - Parameter limits: a file for what callers have spent, still empty.
+    private func lend(to channel: UnixChannel, _ limits: Int32?) throws(SocketError) -> Bool {
         let intents = (try? server.workers[0].call { loop in ControlPlane.on(loop)?.intents }) ?? [:]
         var writer = ByteWriter(capacity: 1_024)
         writer.openObject()
@@ -128,12 +135,13 @@ final class HandOver: Sendable {
         writer.member("admin_socket", string: estate.adminSocket.path)
         writer.member("admin_address", string: estate.adminAddress?.text)
         writer.member("lock", bool: estate.lock != nil)
+        writer.member("limits", bool: limits != nil)
         writer.member("ready", bool: server.isReady)
         writer.member("intents")
         let wishes = intents.filter { $0.value != .enabled }
         writer.append(json: .object(wishes.map { .init(name: $0.key, value: .string($0.value.rawValue)) }))
         writer.closeObject()
-        let rest = [estate.adminAddress?.descriptor, estate.lock].compactMap { $0 }
+        let rest = [estate.adminAddress?.descriptor, limits, estate.lock].compactMap { $0 }
         // Held while the descriptors go out: the end of the process closes them.
         return try phase.withLock { phase throws(SocketError) in
             guard phase == .waiting else {

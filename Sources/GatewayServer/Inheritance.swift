@@ -35,6 +35,8 @@ struct Inheritance {
     let adminAddress: Int32?
     let upgradeSocket: Int32
     let lock: Int32?
+    /// Where what callers have spent stands, once we may accept; see ``SpentLimits``.
+    let limits: Int32?
     /// What operators asked for, by replica.
     let intents: [String: HealthMachine.Intent]
     /// Whether the running gateway could serve: then this one must before it takes over.
@@ -84,8 +86,10 @@ struct Inheritance {
         let count = will["listeners"]?.int ?? 0
         let hasAdminAddress = will["admin_address"]?.string != nil
         let hasLock = will["lock"]?.bool == true
+        let hasLimits = will["limits"]?.bool == true
         guard (1...1024).contains(count) else { throw StartProblem("the running gateway hands over no listener") }
-        let received = try channel.receiveDescriptors(count + 2 + (hasAdminAddress ? 1 : 0) + (hasLock ? 1 : 0))
+        let extras = [hasAdminAddress, hasLimits, hasLock].count { $0 }
+        let received = try channel.receiveDescriptors(count + 2 + extras)
         let wanted = settings.listen.address
         let address = will["address"]?.string ?? ""
         guard address == "\(wanted.host):\(wanted.port)" || wanted.port == 0 && address.hasPrefix("\(wanted.host):")
@@ -111,7 +115,9 @@ struct Inheritance {
         return Inheritance(
             channel: channel, pid: will["pid"]?.int ?? 0, publicListeners: Array(received[..<count]),
             adminSocket: received[count], adminAddress: adminAddress, upgradeSocket: received[count + 1],
-            lock: hasLock ? received.last : nil, intents: intents, wasReady: will["ready"]?.bool == true)
+            lock: hasLock ? received.last : nil,
+            limits: hasLimits ? received[count + 2 + (hasAdminAddress ? 1 : 0)] : nil,
+            intents: intents, wasReady: will["ready"]?.bool == true)
     }
 
     /// Everything stands: may we accept?

@@ -93,6 +93,36 @@ package struct KeyBudget: Sendable {
         Standing(requests: requests?.peek(now: now), tokens: tokens?.peek(now: now))
     }
 
+    /// What is spent in each window, for another process that counts on.
+    package struct Spent: Equatable, Sendable {
+        package var requests: [SlidingWindow.Spending]
+        package var burst: [SlidingWindow.Spending]
+        package var tokens: [SlidingWindow.Spending]
+
+        package init(
+            requests: [SlidingWindow.Spending], burst: [SlidingWindow.Spending], tokens: [SlidingWindow.Spending]
+        ) {
+            self.requests = requests
+            self.burst = burst
+            self.tokens = tokens
+        }
+
+        package var isEmpty: Bool { requests.isEmpty && burst.isEmpty && tokens.isEmpty }
+    }
+
+    package mutating func spent(now: Moment) -> Spent {
+        Spent(
+            requests: requests?.spendings(now: now) ?? [], burst: burst?.spendings(now: now) ?? [],
+            tokens: tokens?.spendings(now: now) ?? [])
+    }
+
+    /// Counts what was spent in another process too.
+    package mutating func absorb(_ spent: Spent, now: Moment) {
+        requests?.absorb(spent.requests, now: now)
+        burst?.absorb(spent.burst, now: now)
+        tokens?.absorb(spent.tokens, now: now)
+    }
+
     /// Takes new limits on; what is spent and in flight stays, except in a window whose length changes.
     package mutating func change(to limits: KeyLimits) {
         self.limits = limits

@@ -146,6 +146,41 @@ package struct SlidingWindow: Sendable {
     /// The moment that a spend at `now` is counted at: what ``refund(_:at:)`` wants to be told.
     package func stamp(_ now: Moment) -> Moment { Moment(nanoseconds: max(now.nanoseconds, newestStart)) }
 
+    /// A part of what was spent, and when.
+    package struct Spending: Equatable, Sendable {
+        package var at: Moment
+        package var cost: Int
+
+        package init(at: Moment, cost: Int) {
+            self.at = at
+            self.cost = cost
+        }
+    }
+
+    /// What is spent, by slot, oldest first: at most 129 entries.
+    package mutating func spendings(now: Moment) -> [Spending] {
+        advance(to: now)
+        var found: [Spending] = []
+        if !older.isEmpty {
+            for age in (1...Self.slotCount).reversed() {
+                let cost = Int(read(index(age: age)))
+                let start = newestStart - slotLength * Int64(age)
+                if cost > 0 { found.append(Spending(at: Moment(nanoseconds: start), cost: cost)) }
+            }
+        }
+        if current > 0 { found.append(Spending(at: Moment(nanoseconds: newestStart), cost: Int(current))) }
+        return found
+    }
+
+    /// Counts what was spent elsewhere too, each part at its time.
+    package mutating func absorb(_ spendings: [Spending], now: Moment) {
+        var whole = SlidingWindow(limit: limit, window: window)
+        for part in (self.spendings(now: now) + spendings).sorted(by: { $0.at < $1.at }) where part.at <= now {
+            whole.charge(part.cost, now: part.at)
+        }
+        self = whole
+    }
+
     /// The same spending under another limit; a window of another length starts empty.
     package func changed(limit: Int, window: Interval) -> SlidingWindow {
         var changed = SlidingWindow(limit: limit, window: window)

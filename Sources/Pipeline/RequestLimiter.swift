@@ -56,7 +56,11 @@ package final class RequestLimiter: Sendable {
     private let overflow: LimiterSlot
     private let perShardMax: Int
 
-    private final class Shard: Sendable { let slots = Mutex<[String: LimiterSlot]>([:]) }
+    private final class Shard: Sendable {
+        let slots = Mutex<[String: LimiterSlot]>([:])
+        /// What callers had spent in the process before, until they are seen here. No more of them than it had slots.
+        let inherited = Mutex<[String: KeyBudget.Spent]>([:])
+    }
 
     package init(limits: KeyLimits, keysMax: Int) {
         self.limits = Mutex(limits)
@@ -76,8 +80,28 @@ package final class RequestLimiter: Sendable {
             if let found = slots[principal.id] { return found }
             if slots.count >= perShardMax, !Self.makeRoom(&slots, now: now) { return overflow }
             let made = LimiterSlot(limits)
+            if let spent = box.inherited.withLock({ $0.removeValue(forKey: principal.id) }) {
+                made.state.withLock { $0.budget.absorb(spent, now: now) }
+            }
             slots[principal.id] = made
             return made
+        }
+    }
+
+    /// What every caller has spent, for the process that takes over. Blocks each caller's slot for a moment.
+    package func spent(now: Moment) -> [(caller: String, spent: KeyBudget.Spent)] {
+        shards.flatMap { box in
+            box.slots.withLock { Array($0) }.compactMap { caller, slot in
+                let spent = slot.state.withLock { $0.budget.spent(now: now) }
+                return spent.isEmpty ? nil : (caller, spent)
+            }
+        }
+    }
+
+    /// What callers had spent in the process before counts here too. Called before the first of them is served.
+    package func inherit(_ all: [(caller: String, spent: KeyBudget.Spent)]) {
+        for (caller, spent) in all {
+            shards[Self.shard(of: caller)].inherited.withLock { $0[caller] = spent }
         }
     }
 

@@ -13,7 +13,7 @@ import pytest
 from harness import modes
 from harness.asking import HELLO, Asking, on_new_connections, streaming
 from harness.client import Connection, text_of
-from harness.gateway import KEY, chat_body, clean_environment, free_port, merged, weir_bin
+from harness.gateway import KEY, OTHER_KEY, chat_body, clean_environment, free_port, merged, weir_bin
 from harness.waiting import PATIENCE, eventually
 
 CHAT = "/v1/chat/completions"
@@ -264,3 +264,18 @@ def test_systemd_is_told_which_process_is_the_main_one(stage, successors, tmp_pa
         assert first_ended(gateway) == 0
         os.kill(new, signal.SIGTERM)
         assert notices.recv(1024).decode() == "STOPPING=1"
+
+
+def test_what_callers_have_spent_of_their_limits_counts_on(stage, successors):
+    gateway = stage.gateway(
+        [stage.replica()], listen={"address": f"127.0.0.1:{free_port()}"}, rateLimit={"requests": 5, "window": "1h"})
+    assert [gateway.chat("Hello").status for _ in range(3)] == [200, 200, 200]
+    upgraded(gateway, successors)
+    assert first_ended(gateway) == 0
+    reply = gateway.chat("Hello")
+    assert reply.field("x-ratelimit-remaining-requests") == "1"
+    assert [gateway.chat("Hello").status for _ in range(2)] == [200, 429]
+    upgraded(gateway, successors)
+    eventually(lambda: pid_of(gateway) == successors[-1], "the third process answers")
+    assert gateway.chat("Hello").status == 429, "over two upgrades too"
+    assert gateway.chat("Hello", key=OTHER_KEY).status == 200

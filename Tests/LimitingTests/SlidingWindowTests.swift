@@ -145,6 +145,31 @@ import Testing
         #expect(Double(total) >= (Double(limit) - lostPerWindow) * 10)
     }
 
+    @Test func `a window that goes on elsewhere counts what was spent in both, each part until it leaves`() {
+        var before = SlidingWindow(limit: 10, window: .seconds(128))
+        for second in [0, 1, 1, 40, 90] { _ = before.spend(now: .zero + .seconds(Int64(second))) }
+        let now = Moment.zero + .seconds(100)
+        let spendings = before.spendings(now: now)
+        #expect(spendings.map(\.cost) == [1, 2, 1, 1])
+        var after = SlidingWindow(limit: 10, window: .seconds(128))
+        _ = after.spend(2, now: now)
+        after.absorb(spendings, now: now)
+        #expect(after.peek(now: now).remaining == 3)
+        #expect(after.spendings(now: now).map(\.cost) == [1, 2, 1, 1, 2])
+        #expect(after.peek(now: .zero + .seconds(131)).remaining == 6)
+        #expect(after.peek(now: .zero + .seconds(240)).remaining == 10)
+    }
+
+    @Test func `spending that goes on under a smaller limit leaves nothing, and never less`() {
+        var before = SlidingWindow(limit: 1_000, window: .seconds(128))
+        _ = before.spend(900, now: .zero)
+        var after = SlidingWindow(limit: 100, window: .seconds(64))
+        after.absorb(before.spendings(now: .zero), now: .zero)
+        #expect(after.spend(now: .zero).isRejected)
+        #expect(after.peek(now: .zero).remaining == 0)
+        #expect(!after.spend(now: .zero + .seconds(65)).isRejected)
+    }
+
     @Test func `a client that hammers gets at least its limit less two percent in the long run`() {
         for limit in [100, 1_000] {
             var window = SlidingWindow(limit: limit, window: .seconds(1))
