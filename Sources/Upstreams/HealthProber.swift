@@ -113,7 +113,10 @@ package final class HealthProber {
             watch.replica = replica
             replica.state.reconfigure(breaker: replica.settings.breaker, models: models)
             watch.machine.change(to: settings(replica))
-            watch.nextProbe = min(watch.nextProbe, loop.now + pool.settings.health.interval)
+            // None is scheduled while one is on its way, and in maintenance.
+            if watch.nextProbe < .never {
+                watch.nextProbe = min(watch.nextProbe, loop.now + pool.settings.health.interval)
+            }
             if watch.isLeaving { wish(intents[replica.name] ?? .enabled, watch) }
             watch.isLeaving = false
             replica.state.publish(watch.machine.snapshot(at: loop.now))
