@@ -62,7 +62,7 @@ package struct Attempt: Sendable {
         case content
         /// What a continuation says does not continue what was sent.
         case diverged
-        /// The replica's probe has just failed for good. Moves a request without content, and nothing else.
+        /// The replica's probe has just declared it dead. Moves a request without content, and nothing else.
         case declaredDead
         /// The answer is complete.
         case complete

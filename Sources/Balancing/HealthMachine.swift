@@ -53,8 +53,9 @@ package struct HealthSettings: Equatable, Sendable {
 ///     .draining      any        no, running requests finish; probes go on
 ///     .maintenance   .unknown   no, and it is not probed
 ///
-///     unknown ──1 success──► up ──`fall` failures, or a connect failure or reset on traffic──► down
-///        └─────1 failure──────────────────────────────────────────────────────────────────────► down
+///     unknown ──1 success──► up ──`fall` failures──► down
+///        └─────1 failure───────────────────────────► down
+///     up ──a connect failure or reset on traffic──► down, but only suspected ──1 failure──► down
 ///     down ──`rise` successes──► warming ──warm-up answered──► up, its weight rising
 ///     down ──1 success, and no other replica is up──► up, with its full weight
 ///     up ──a deep probe fails──► down, and only a warm-up that is answered brings it back
@@ -63,6 +64,9 @@ package struct HealthSettings: Equatable, Sendable {
 /// in time, the replica may be frozen, and only what came after the probe was sent contradicts that; where the page
 /// said no, whatever came since the probe before. At most `excusesMax` in a row are excused, because a replica that
 /// goes on answering its page with 503 wants to be left alone.
+///
+/// A replica that is only suspected (``isSuspected``) takes no new requests, and those that wait there stay: one broken
+/// connection says nothing of the others. Its first failed probe settles it, and is announced.
 ///
 /// Pure: events go in, an ``Action`` comes out, and the prober performs it. Busy answers (429, 503) on traffic are no
 /// events of this machine.
@@ -138,6 +142,8 @@ package struct HealthMachine: Sendable {
     private var settings: HealthSettings
     package private(set) var intent: Intent
     package private(set) var health = Health.unknown
+    /// It is down because of traffic alone: no probe has failed since.
+    package private(set) var isSuspected = false
     /// When the weight began to rise; `nil` once a full weight was given at once.
     private var rampStart: Moment?
     /// Failed probes in a row that real answers contradicted.
@@ -160,7 +166,7 @@ package struct HealthMachine: Sendable {
     package var isServing: Bool { intent == .enabled && isUp }
 
     package func snapshot(at now: Moment) -> HealthSnapshot {
-        HealthSnapshot(intent: intent, health: health, share: share(at: now))
+        HealthSnapshot(intent: intent, health: health, share: share(at: now), isSuspected: isSuspected)
     }
 
     /// The part of the configured weight that counts now, in sixteenths: the caller multiplies every weight of the pool
@@ -193,6 +199,7 @@ extension HealthMachine {
         intent = new
         if new == .maintenance {
             health = .unknown
+            isSuspected = false
             rampStart = nil
             owesProof = false
             return .rest
@@ -223,6 +230,7 @@ extension HealthMachine {
         case .down:
             guard settings.warmsUp || owesProof else { return comeUp(around, ramped: true) }
             health = .warming
+            isSuspected = false
             return .warmUp(thenProbeAfter: ordinary(around))
         case .warming where !around.isAnyOtherUp && !owesProof:
             return comeUp(around, ramped: false)
@@ -246,13 +254,15 @@ extension HealthMachine {
             goDown(reason, around.now)
             return .announce(isServing: false, thenProbeAfter: retry(around))
         case .down(_, let before):
+            let isNews = isSuspected || reason != before
             health = .down(successes: 0, reason)
+            isSuspected = false
             let delay = retry(around)
-            return reason == before ? .probe(after: delay) : .announce(isServing: false, thenProbeAfter: delay)
+            return isNews ? .announce(isServing: false, thenProbeAfter: delay) : .probe(after: delay)
         }
     }
 
-    /// A request could not connect, or its connection was reset: the replica is down at once and probed at once,
+    /// A request could not connect, or its connection was reset: the replica is suspected at once and probed at once,
     /// because the next request would meet the same. If it was one bad connection only, the probes bring it back within
     /// `rise` − 1 quick intervals, and at once if no other replica is up.
     ///
@@ -261,6 +271,7 @@ extension HealthMachine {
         guard intent != .maintenance else { return .none }
         if case .down = health { return .none }
         goDown(reason, downAt)
+        isSuspected = true
         return .announce(isServing: false, thenProbeAfter: .zero)
     }
 
@@ -306,6 +317,7 @@ extension HealthMachine {
 
     private mutating func comeUp(_ around: Surroundings, ramped: Bool) -> Action {
         health = .up(failures: 0)
+        isSuspected = false
         provedAt = around.now
         rampStart = ramped ? around.now : nil
         return .announce(isServing: isServing, thenProbeAfter: ordinary(around))
@@ -313,6 +325,7 @@ extension HealthMachine {
 
     private mutating func goDown(_ reason: Reason, _ now: Moment) {
         health = .down(successes: 0, reason)
+        isSuspected = false
         excuses = 0
         downAt = now
     }

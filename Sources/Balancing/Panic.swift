@@ -6,16 +6,27 @@ package struct HealthSnapshot: Equatable, Sendable {
     package var health: HealthMachine.Health
     /// Of the configured weight, in sixteenths.
     package var share: Int
+    /// See ``HealthMachine/isSuspected``.
+    package var isSuspected: Bool
 
-    package init(intent: HealthMachine.Intent, health: HealthMachine.Health, share: Int) {
+    package init(
+        intent: HealthMachine.Intent, health: HealthMachine.Health, share: Int, isSuspected: Bool = false
+    ) {
         self.intent = intent
         self.health = health
         self.share = share
+        self.isSuspected = isSuspected
     }
 
     package var isServing: Bool {
         guard intent == .enabled, case .up = health else { return false }
         return true
+    }
+
+    /// Whether a probe found it down: what waits there waits in vain.
+    package var isDeclaredDead: Bool {
+        guard case .down = health else { return false }
+        return !isSuspected
     }
 
     /// How bad a choice this replica is when none is up; `nil` if it is no choice at all.

@@ -151,6 +151,13 @@ final class AdminAPI {
                 }
             }
             writer.closeArray()
+            writer.member("leaving")
+            writer.openArray()
+            for (pool, replica) in fleet.leaving where replica.inFlight > 0 {
+                writer.element()
+                append(replica, pool: pool, to: &writer)
+            }
+            writer.closeArray()
             writer.closeObject()
         }
     }

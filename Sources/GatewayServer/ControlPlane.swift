@@ -187,20 +187,21 @@ final class ControlPlane {
             worker.post { loop in
                 guard let upstreams = LoopServer.on(loop)?.services.upstreams else { return }
                 switch change {
+                case .suspected: upstreams.closeIdle(to: replica, in: pool)
                 case .died: upstreams.replicaDied(replica, in: pool)
                 case .served:
-                    upstreams.sharesChanged(in: pool)
+                    upstreams.replicaServes(in: pool)
                     pool.placeFreed(at: replica, now: loop.now)
                 case .shareChanged: upstreams.sharesChanged(in: pool)
                 }
             }
         }
         switch change {
-        case .died(let problem):
+        case .suspected(let news), .died(let news):
             if !pool.isAnyServing { pool.queue.callAll() }
+            guard let news else { break }
             server.log.events.log(
-                .warning, "replica_down",
-                "Replica \(replica.name) is down: \(problem ?? "requests to it failed").",
+                .warning, "replica_down", "Replica \(replica.name) is down: \(news).",
                 ["pool": pool.name, "replica": replica.name])
         case .served:
             server.log.events.log(

@@ -93,7 +93,7 @@ package final class ConnectionMetrics: Sendable {
 /// The counters that one loop writes: fixed indices, no dictionary, no lock, no allocation.
 ///
 /// It belongs to one ``TelemetryShape``: `pool` and `replica` are positions in it. After a reload the loop takes a new
-/// one together with the new routes, and requests that run on with the old one still count: both share what stays.
+/// one together with the new routes; both share what stays. Requests that span it look their new positions up.
 /// - Isolation: written by its loop only; read by the scraper at any time.
 package final class LoopMetrics: Sendable {
     package let shape: TelemetryShape

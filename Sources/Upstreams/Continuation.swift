@@ -141,7 +141,7 @@ extension LoopUpstreams {
         guard case .replica(let index) = pickNow(Attempt.Exclusions(), for: call, in: route) else { return nil }
         call.asksUsageOnly = true
         call.deadline = min(call.deadline, loop.now + Self.usageTimeout)
-        begin(call, at: route.pool.replicas[index])
+        begin(call, at: route.pool.replicas[index], in: route.pool)
         return index
     }
 }

@@ -287,7 +287,7 @@ extension LoopUpstreams {
         if journey.attempt.sends > 1, !journey.onNewConnection, !journey.isResume {
             metrics.retried(pool: place(of: journey.route.pool))
         }
-        begin(call, at: replica)
+        begin(call, at: replica, in: journey.route.pool)
         return .send(replica.index, way)
     }
 

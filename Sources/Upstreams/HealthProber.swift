@@ -10,8 +10,12 @@ import Reactor
 package final class HealthProber {
     /// What the assembly is told, on the prober's loop.
     package enum Change {
-        /// The replica stopped serving: requests that wait there without content move.
-        case died(problem: String?)
+        /// Requests to the replica failed: it takes no new ones until its probe has told more.
+        ///
+        /// `news`: why, in words; nil when it was down before.
+        case suspected(news: String?)
+        /// Its probe declared it dead: requests that wait there without content move.
+        case died(news: String?)
         case served, shareChanged
     }
 
@@ -24,6 +28,8 @@ package final class HealthProber {
         fileprivate let parking: Parking
         /// Why the last probe failed, in words; nil when it did not.
         var problem: String?
+        /// That it went down was told, and it has not been up since.
+        fileprivate var isDownTold = false
         /// A deep probe is on the way to it.
         fileprivate var isDeepProbed = false
         /// No configuration has it any more: it is drained, and watched until its last request has ended.
@@ -113,7 +119,10 @@ package final class HealthProber {
             watch.replica = replica
             replica.state.reconfigure(breaker: replica.settings.breaker, models: models)
             watch.machine.change(to: settings(replica))
-            watch.nextProbe = min(watch.nextProbe, loop.now + pool.settings.health.interval)
+            // None is scheduled while one is on its way, and in maintenance.
+            if watch.nextProbe < .never {
+                watch.nextProbe = min(watch.nextProbe, loop.now + pool.settings.health.interval)
+            }
             if watch.isLeaving { wish(intents[replica.name] ?? .enabled, watch) }
             watch.isLeaving = false
             replica.state.publish(watch.machine.snapshot(at: loop.now))
@@ -144,8 +153,14 @@ package final class HealthProber {
 
     /// A request could not connect to the replica, or its connection was reset.
     package func trafficFailed(_ replica: Replica, _ reason: HealthMachine.Reason) {
-        guard let watch = find(replica) else { return }
-        perform(watch.machine.trafficFailed(reason), watch, startedAt: loop.now)
+        if let watch = find(replica) { suspect(watch, reason, because: "requests to it failed") }
+    }
+
+    private func suspect(_ watch: Watch, _ reason: HealthMachine.Reason, because problem: String) {
+        let action = watch.machine.trafficFailed(reason)
+        guard action != .none else { return }
+        watch.problem = problem
+        perform(action, watch, startedAt: loop.now)
         watch.parking.wake()
     }
 
@@ -180,9 +195,7 @@ package final class HealthProber {
     /// Another process runs in its place: what was known of it is forgotten, and its probes begin anew.
     package func wasRestarted(_ name: String) {
         guard let watch = watches.first(where: { $0.replica.name == name }) else { return }
-        watch.problem = "it was restarted"
-        perform(watch.machine.trafficFailed(.refused), watch, startedAt: loop.now)
-        watch.parking.wake()
+        suspect(watch, .refused, because: "it was restarted")
     }
 
     // MARK: One replica
@@ -250,10 +263,16 @@ package final class HealthProber {
 
     private func announce(_ watch: Watch, isServing: Bool) {
         let replica = watch.replica
-        replica.state.publish(watch.machine.snapshot(at: loop.now))
-        let isDead = if case .down = watch.machine.health { true } else { false }
-        onChange(pool, replica, isServing ? .served : isDead ? .died(problem: watch.problem) : .shareChanged)
-        guard isDead, !pool.isAnyServing else { return }
+        let snapshot = watch.machine.snapshot(at: loop.now)
+        replica.state.publish(snapshot)
+        guard case .down = snapshot.health else {
+            watch.isDownTold = false
+            return onChange(pool, replica, isServing ? .served : .shareChanged)
+        }
+        let news = watch.isDownTold ? nil : watch.problem ?? "its probe failed"
+        watch.isDownTold = true
+        onChange(pool, replica, snapshot.isSuspected ? .suspected(news: news) : .died(news: news))
+        guard !pool.isAnyServing else { return }
         for other in watches where other !== watch {
             perform(other.machine.othersWentDown(), other, startedAt: loop.now)
             other.parking.wake()

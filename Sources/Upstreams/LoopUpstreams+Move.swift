@@ -10,12 +10,11 @@ extension LoopUpstreams {
     /// - Returns: how many. The others stay where they are.
     package func moveAway(from replica: Replica, in pool: Pool) -> Int {
         let pool = present(pool)?.pool ?? pool
-        guard pool.replicas.contains(where: { !$0.isSame(as: replica) && $0.isServing }) else { return 0 }
+        guard pool.isAnyServing(but: replica) else { return 0 }
         var moved = 0
         for call in active where replica.isSame(as: call.replica) && !call.isToMove {
             guard call.firstContentAt == .zero || canGoOnUnseen(call, pool) else { continue }
             call.isToMove = true
-            call.isReplicaDead = true
             call.parking.wake()
             moved += 1
         }

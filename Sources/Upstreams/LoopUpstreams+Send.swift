@@ -156,7 +156,7 @@ extension LoopUpstreams {
                 return awaitHead(call, pool)
             }
             if call.client.isClientGone { return clientLeft(call, connection) }
-            if call.isReplicaDead { return broken(.declaredDead, call, connection) }
+            if isGivenUp(call, in: pool) { return broken(.declaredDead, call, connection) }
             if call.sending.isLate {
                 return broken(loop.now >= call.deadline ? .totalTimeout : .stalled, call, connection)
             }
@@ -206,7 +206,7 @@ extension LoopUpstreams {
             case .wouldBlock: break
             }
             if call.client.isClientGone { return clientLeft(call, connection) }
-            if call.isReplicaDead { return broken(.declaredDead, call, connection) }
+            if isGivenUp(call, in: pool) { return broken(.declaredDead, call, connection) }
             if call.sending.isLate, loop.now >= call.sending.deadline {
                 return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout, call, connection)
             }
@@ -286,7 +286,7 @@ extension LoopUpstreams {
             return nil
         }
         if call.client.isClientGone { return clientLeft(call, connection) }
-        if call.isReplicaDead { return broken(.declaredDead, call, connection) }
+        if isGivenUp(call, in: pool) { return broken(.declaredDead, call, connection) }
         if call.sending.isLate {
             return broken(loop.now >= call.deadline ? .totalTimeout : .stalled, call, connection)
         }
@@ -296,7 +296,7 @@ extension LoopUpstreams {
     /// A reply that only carries an error: what has come of it in ten seconds is enough.
     private func readError(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         if case .blocked = gather(connection, pool, max: Self.errorBytesMax), !call.client.isClientGone,
-            !call.isReplicaDead, !call.sending.isLate
+            !isGivenUp(call, in: pool), !call.sending.isLate
         {
             return call.sending.sentAt + .seconds(10)
         }

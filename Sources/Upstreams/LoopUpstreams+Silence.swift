@@ -12,10 +12,9 @@ extension LoopUpstreams {
     /// any more and ends what runs, still speaks. `.never` while the replica serves, and where nobody could go on with
     /// the stream: it may yet be finished where it is.
     func silenceEnd(of call: UpstreamCall, in pool: Pool) -> Moment {
-        guard call.isReplicaDead else { return .never }
-        guard call.relay.hasContent, !call.isToMove else { return loop.now }
-        guard let replica = call.replica, !replica.isServing, !call.client.hasUnsent else { return .never }
-        guard canGoOnElsewhere(call, pool) else { return .never }
+        if call.isToMove { return loop.now }
+        guard call.relay.hasContent else { return isGivenUp(call, in: pool) ? loop.now : .never }
+        guard hasLostReplica(call), !call.client.hasUnsent, canGoOnElsewhere(call, pool) else { return .never }
         return call.relay.lastEventAt + pool.settings.probeTimeout
     }
 

@@ -119,9 +119,9 @@ package final class LoopUpstreams {
 
     // MARK: Requests at replicas
 
-    func begin(_ call: UpstreamCall, at replica: Replica) {
+    func begin(_ call: UpstreamCall, at replica: Replica, in pool: Pool) {
         call.replica = replica
-        call.isReplicaDead = false
+        call.notice = replica.death.map { DeathNotice(death: $0, isAnyServing: pool.isAnyServing) } ?? DeathNotice()
         call.isToMove = false
         call.activePlace = active.count
         active.append(call)
@@ -141,20 +141,45 @@ package final class LoopUpstreams {
         present.placeFreed(at: kept, now: loop.now)
     }
 
-    /// It was just declared down: requests that wait there for the first content move at once, if another replica
-    /// serves, streams as soon as they have been silent for long enough (``silenceEnd(of:in:)``), and idle connections
-    /// to it are closed.
+    /// Its probe has just declared it dead: requests that wait there for the first content move at once, if another
+    /// replica serves, streams as soon as they have been silent for long enough (``silenceEnd(of:in:)``).
+    ///
+    /// The message may come late: a replica that is up again, or only suspected by now, keeps its requests, and so does
+    /// one that was asked because nobody else was there.
     package func replicaDied(_ replica: Replica, in pool: Pool) {
-        // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
-        let canMove = pool.isAnyServing
-        for call in active where canMove && replica.isSame(as: call.replica) {
-            call.isReplicaDead = true
-            call.parking.wake()
-        }
         closeIdle(to: replica, in: pool)
+        tellDeath(of: replica, in: pool)
     }
 
-    /// Idle connections to it are of no use any more.
+    /// A replica of the pool serves from now on: what waits at dead ones has somewhere to go.
+    package func replicaServes(in pool: Pool) {
+        sharesChanged(in: pool)
+        for replica in pool.replicas where replica.death != nil { tellDeath(of: replica, in: pool) }
+    }
+
+    private func tellDeath(of replica: Replica, in pool: Pool) {
+        // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
+        guard isAnyServing(but: replica, in: pool) else { return }
+        for call in active where replica.isSame(as: call.replica) && call.notice.tell(replica.death) {
+            call.parking.wake()
+        }
+    }
+
+    /// Whether the request is to leave its replica, but for what the client has of the answer: the replica was declared
+    /// dead while it had the request, is still dead, and another one serves; or it is about to be restarted.
+    func isGivenUp(_ call: UpstreamCall, in pool: Pool) -> Bool {
+        call.isToMove || hasLostReplica(call) && isAnyServing(but: call.replica, in: pool)
+    }
+
+    /// Whether the replica was declared dead while it had the request, and has not come back since.
+    func hasLostReplica(_ call: UpstreamCall) -> Bool { call.notice.isLost(call.replica?.death) }
+
+    /// Whether there is somewhere to go: in the configuration in force, if the pool is of an earlier one.
+    private func isAnyServing(but replica: Replica?, in pool: Pool) -> Bool {
+        (present(pool)?.pool ?? pool).isAnyServing(but: replica)
+    }
+
+    /// Idle connections to it are of no use any more: it takes no new requests, or is elsewhere.
     package func closeIdle(to replica: Replica, in pool: Pool) {
         guard let route = present(pool), let replica = route.pool.find(replica) else { return }
         for connection in route.idle[replica.index] { connection.close() }

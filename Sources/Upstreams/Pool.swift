@@ -132,6 +132,10 @@ package final class Pool: Sendable {
 
     package var isAnyServing: Bool { replicas.contains { $0.isServing } }
 
+    func isAnyServing(but replica: Replica?) -> Bool {
+        replicas.contains { !$0.isSame(as: replica) && $0.isServing }
+    }
+
     /// The replica as this pool has it, for one that another configuration's pool has; nil if it is gone.
     package func find(_ replica: Replica) -> Replica? {
         if replica.index < replicas.count, replicas[replica.index].isSame(as: replica) {

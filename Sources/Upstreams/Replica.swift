@@ -94,6 +94,8 @@ package final class Replica: Sendable {
     package var snapshot: HealthSnapshot { state.snapshot }
     package var isServing: Bool { state.isServing }
     package var inFlight: Int { state.inFlight }
+    /// See ``ReplicaState/death``.
+    var death: UInt32? { state.death }
 
     // MARK: Choosing it
 

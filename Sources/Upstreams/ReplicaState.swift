@@ -14,6 +14,8 @@ package final class ReplicaState: Sendable {
     private let inFlightCount = Atomic<Int>(0)
     /// Serving, by health and intent.
     private let isServingFlag = Atomic<Bool>(false)
+    /// How often its probes declared it dead and took that back, together: odd while it is dead.
+    private let deathCount = Atomic<UInt32>(0)
     /// A breaker has seen a failure or a busy answer lately: ask it and tell it. False on a healthy replica's path.
     private let isBreakerActive = Atomic<Bool>(false)
     /// Monotonic nanoseconds of the last sign that it really works: a good answer, or an event of a stream.
@@ -64,9 +66,16 @@ package final class ReplicaState: Sendable {
     package var snapshot: HealthSnapshot { snapshotLock.withLock { $0 } }
     package var isServing: Bool { isServingFlag.load(ordering: .relaxed) }
 
-    /// What its prober found, or its operator wants.
+    /// Which of its deaths it lies in (``DeathNotice``); nil while no probe says that it is dead.
+    package var death: UInt32? {
+        let count = deathCount.load(ordering: .acquiring)
+        return count & 1 == 1 ? count : nil
+    }
+
+    /// What its prober found, or its operator wants. Called on the prober's loop only.
     package func publish(_ snapshot: HealthSnapshot) {
         snapshotLock.withLock { $0 = snapshot }
+        if snapshot.isDeclaredDead != (death != nil) { deathCount.wrappingAdd(1, ordering: .releasing) }
         isServingFlag.store(snapshot.isServing, ordering: .releasing)
     }
 

@@ -72,8 +72,8 @@ package final class UpstreamCall {
     var asksUsageOnly = false
     /// What a replica's sampling is made reproducible with, where the client gave no seed: the same on every replica.
     private var ownSeed: Int?
-    /// The replica was declared dead while it had the request.
-    var isReplicaDead = false
+    /// What was heard of the replica's death while it had the request.
+    var notice = DeathNotice()
     /// Until when it may wait for replicas that are down and silent; `.never` until it meets the first one.
     var panicEnd = Moment.never
     /// The replica is about to be restarted: the stream goes on elsewhere, whatever of it was sent.
@@ -137,7 +137,7 @@ package final class UpstreamCall {
         idTrust = .none
         asksUsageOnly = false
         ownSeed = nil
-        isReplicaDead = false
+        notice = DeathNotice()
         panicEnd = .never
         if !inBandError.isEmpty { inBandError = [] }
         if !outgoing.isEmpty { outgoing.release() }

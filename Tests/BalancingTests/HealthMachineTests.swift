@@ -102,6 +102,52 @@ import Testing
         #expect(machine.isServing)
     }
 
+    @Test func `traffic alone makes it suspected, and the first failed probe settles it and is announced, once`() {
+        var machine = upMachine()
+        _ = machine.trafficFailed(.refused)
+        #expect(machine.isSuspected && !machine.snapshot(at: .zero).isDeclaredDead)
+        let first = machine.probeFailed(.refused, amongOthers)
+        #expect(first == .announce(isServing: false, thenProbeAfter: .milliseconds(500)), "the same reason is news")
+        #expect(!machine.isSuspected && machine.snapshot(at: .zero).isDeclaredDead)
+        #expect(machine.probeFailed(.refused, amongOthers) == .probe(after: .milliseconds(500)))
+        #expect(machine.trafficFailed(.refused) == .none)
+        #expect(machine.snapshot(at: .zero).isDeclaredDead, "traffic takes nothing back")
+    }
+
+    @Test func `a good probe does not clear a suspicion before it is up, and a failed one behind it settles it`() {
+        var machine = upMachine()
+        _ = machine.trafficFailed(.timedOut)
+        _ = machine.probeSucceeded(amongOthers)
+        #expect(machine.isSuspected && !machine.isServing)
+        var failing = machine
+        let failed = failing.probeFailed(.timedOut, amongOthers)
+        #expect(failed == .announce(isServing: false, thenProbeAfter: .milliseconds(500)))
+        #expect(failing.snapshot(at: .zero).isDeclaredDead)
+        _ = machine.probeSucceeded(amongOthers)
+        #expect(!machine.isSuspected && machine.isServing)
+    }
+
+    @Test func `what probes take out is declared dead at once, however often traffic agrees`() {
+        var machine = upMachine()
+        for _ in 0..<3 { _ = machine.probeFailed(.timedOut, amongOthers) }
+        #expect(machine.snapshot(at: .zero).isDeclaredDead)
+        _ = machine.trafficFailed(.refused)
+        #expect(machine.snapshot(at: .zero).isDeclaredDead)
+        var warming = upMachine(warmsUp: true)
+        _ = warming.trafficFailed(.refused)
+        for _ in 0..<2 { _ = warming.probeSucceeded(amongOthers) }
+        #expect(warming.health == .warming && !warming.snapshot(at: .zero).isDeclaredDead)
+        _ = warming.warmUpFailed(.serverError, amongOthers)
+        #expect(warming.snapshot(at: .zero).isDeclaredDead)
+    }
+
+    @Test func `an operator's maintenance forgets a suspicion`() {
+        var machine = upMachine()
+        _ = machine.trafficFailed(.refused)
+        _ = machine.setIntent(.maintenance)
+        #expect(!machine.isSuspected)
+    }
+
     @Test func `a replica that returns answers a warm-up request before it serves`() {
         var machine = upMachine(warmsUp: true)
         _ = machine.trafficFailed(.refused)

@@ -180,7 +180,7 @@ def test_a_replica_that_comes_back_takes_those_who_wait(stage):
     one, two = stage.replicas("one", "two")
     gateway = stage.gateway(
         [replica_settings(one, maxInFlight=1), replica_settings(two, maxInFlight=4)],
-        pool={"probe": {"interval": "100ms", "timeout": "100ms", "fall": 1}})
+        pool={"probe": {"interval": "1s", "timeout": "1s", "fall": 1}})
     gateway.wait_for({"one", "two"})
     two.kill()
     gateway.wait_for({"one"})

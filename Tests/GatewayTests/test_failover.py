@@ -15,7 +15,7 @@ from harness.waiting import eventually
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
-QUICK = {"interval": "500ms", "timeout": "400ms", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
+QUICK = {"interval": "1s", "timeout": "1s", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
 #: Short enough to test, long enough for a busy machine.
 TIMEOUTS = {"connect": "1s", "firstByte": "700ms", "firstContent": "700ms", "streamStall": "700ms", "headHold": "300ms"}
 
@@ -30,7 +30,7 @@ def gateway(stage, replicas):
     """A gateway of the test's own: breakers, cool-downs and retry budgets remember what the test before did."""
     for replica in replicas:
         replica.forget()
-    gateway = stage.gateway(replicas, timeouts=TIMEOUTS, pool={"probe": {"interval": "300ms", "timeout": "300ms"}})
+    gateway = stage.gateway(replicas, timeouts=TIMEOUTS)
     gateway.wait_for({"one", "two"})
     return gateway
 
@@ -289,7 +289,7 @@ def test_a_frozen_replica_holds_a_request_only_until_its_probe_fails(stage):
 
 def test_with_no_replica_at_all_the_answer_is_503_and_readyz_says_so(stage):
     replica = stage.replica()
-    gateway = stage.gateway([replica], pool={"probe": {"interval": "100ms", "timeout": "100ms", "fall": 1}})
+    gateway = stage.gateway([replica], pool={"probe": {"interval": "1s", "timeout": "1s", "fall": 1}})
     replica.kill()
     eventually(lambda: gateway.request("GET", "/readyz", key=None).status == 503, "/readyz turns 503")
     reply = gateway.chat("Hello")
@@ -306,7 +306,7 @@ def test_a_backup_is_used_only_while_the_others_are_down(stage):
     one, spare = stage.replicas("one", "spare")
     gateway = stage.gateway(
         [one, replica_settings(spare, backup=True)],
-        pool={"probe": {"interval": "100ms", "timeout": "100ms", "fall": 1}})
+        pool={"probe": {"interval": "1s", "timeout": "1s", "fall": 1}})
     gateway.wait_for({"one", "spare"})
     for _ in range(10):
         assert gateway.chat("Hello").field("x-weir-replica") == "one"

@@ -14,7 +14,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 TOO_LONG = (
     b'{"error":{"message":"This model\'s maximum context length is 16 tokens.","type":"BadRequestError","code":400}}')
 FILTERED = b'{"error":{"message":"No.","type":"invalid_request_error","code":"content_policy_violation"}}'
-PROBE = {"interval": "200ms", "timeout": "200ms", "fall": 1, "rise": 1, "ramp": "0s", "warmUp": False}
+PROBE = {"interval": "1s", "timeout": "1s", "fall": 1, "rise": 1, "ramp": "0s", "warmUp": False}
 
 
 def pool_of(name, model, replica, **changes):

@@ -21,9 +21,9 @@ from harness.replica_process import ReplicaProcess
 from harness.waiting import eventually
 
 HELLO = [{"role": "user", "content": "Hello"}]
-QUICK = {"interval": "200ms", "timeout": "200ms", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
+QUICK = {"interval": "1s", "timeout": "1s", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
 #: Short enough to test, long enough for a busy machine. The head's hold has its default, which is longer than all.
-TIMEOUTS = {"connect": "1s", "firstByte": "400ms", "firstContent": "400ms", "streamStall": "400ms"}
+TIMEOUTS = {"connect": "1s", "firstByte": "1s", "firstContent": "1s", "streamStall": "1s"}
 #: What a fault may cost the replicas.
 GENERATIONS_MAX = 1.6
 
@@ -114,22 +114,28 @@ def gateway(stage, replicas):
 WELL = {"two-are-well": 2, "one-is-well": 1, "none-is-well": 0}
 
 
+@pytest.fixture(scope="module")
+def faulty(shared):
+    """The replicas of the worlds alone: a world's gateway probes them for as long as it lives, with requests too."""
+    return shared.replicas("one", "two", "three")
+
+
 @pytest.fixture(scope="module", params=CASES)
-def world(request, tmp_path_factory, replicas):
+def world(request, tmp_path_factory, faulty):
     """A fault, and a gateway whose pools have more and more of it: (fault, is_stream, gateway)."""
     fault, is_stream = request.param
-    for replica in replicas:
+    for replica in faulty:
         replica.forget()
 
     async def mode(exchange):
-        number = replicas.index(exchange.connection.replica)
-        is_well = number >= len(replicas) - WELL[exchange.body["model"]]
+        number = faulty.index(exchange.connection.replica)
+        is_well = number >= len(faulty) - WELL[exchange.body["model"]]
         await (modes.answer if is_well else fault.mode)(exchange)
 
-    for replica in replicas:
+    for replica in faulty:
         replica.mode = mode
     stage = Stage(tmp_path_factory)
-    pools = [pool_settings(model, replicas) for model in WELL]
+    pools = [pool_settings(model, faulty) for model in WELL]
     gateway = stage.gateway([], timeouts=TIMEOUTS, pools=pools)
     gateway.wait_for({replica["name"] for pool in pools for replica in pool["replicas"]})
     yield fault, is_stream, gateway
@@ -153,11 +159,11 @@ def attempts(gateway, pool, label):
         if name.startswith(f'weir_replica_requests_total{{pool="{pool}"') and f'result="{label}"' in name)
 
 
-def test_one_of_three_replicas_fails_every_time_and_no_client_notices(world, replicas):
+def test_one_of_three_replicas_fails_every_time_and_no_client_notices(world, faulty):
     fault, is_stream, gateway = world
     load = Load(gateway, workers=3, kinds=(is_stream,), model="two-are-well").run(45)
     assert not load.problems, load.problems[:3]
-    assert 45 < posts(replicas, "two-are-well") <= GENERATIONS_MAX * 45
+    assert 45 < posts(faulty, "two-are-well") <= GENERATIONS_MAX * 45, gateway.told()
     assert attempts(gateway, "two-are-well", fault.label) > 0, gateway.metrics()
 
 
@@ -167,7 +173,7 @@ def test_only_one_replica_of_three_is_well_and_no_client_notices(world):
     assert not load.problems, load.problems[:3]
 
 
-def test_every_replica_fails_and_the_client_is_told(world, replicas):
+def test_every_replica_fails_and_the_client_is_told(world, faulty):
     _, is_stream, gateway = world
     with gateway.connect() as connection:
         body = chat_body(*HELLO, stream=is_stream, model="none-is-well")
@@ -182,13 +188,13 @@ def test_every_replica_fails_and_the_client_is_told(world, replicas):
         assert answer_text(HELLO).startswith(reply.streamed_text) and reply.streamed_text != answer_text(HELLO)
     else:
         assert reply.status in (429, 502, 503, 504)
-    assert posts(replicas, "none-is-well") <= 3
+    assert posts(faulty, "none-is-well") <= 3, gateway.told()
 
 
 def test_without_a_fault_every_request_is_generated_once(gateway, replicas):
     load = Load(gateway).run(200)
     assert not load.problems, load.problems[:3]
-    assert sum(replica.posts for replica in replicas) == 200
+    assert sum(replica.posts for replica in replicas) == 200, gateway.told()
 
 
 # Cuts, byte by byte.
@@ -199,7 +205,7 @@ def test_without_a_fault_every_request_is_generated_once(gateway, replicas):
 def test_a_stream_cut_behind_any_byte_is_whole(stage, ending, escapes):
     """Head, chunk sizes, line ends, JSON, escapes, characters of several bytes, the finish reason, the marker: all."""
     pair = stage.replicas("one", "two")
-    gateway = stage.gateway(pair, timeouts=TIMEOUTS, pool={"probe": {**QUICK, "interval": "100ms", "timeout": "100ms"}})
+    gateway = stage.gateway(pair, pool={"probe": QUICK})
     messages = [{"role": "user", "content": cuts.ALL_SCRIPTS}]
     expected = answer_text(messages)
     wire = cuts.Cut(None, ending, escapes)
@@ -243,7 +249,7 @@ def test_a_continuation_that_breaks_as_well_is_continued_again(gateway, replicas
         replica.mode = twice
     reply = gateway.chat("Hello", stream=True)
     assert problem_with(reply, answer_text(HELLO)) is None
-    assert [replica.posts for replica in replicas] == [1, 1, 1]
+    assert [replica.posts for replica in replicas] == [1, 1, 1], gateway.told()
 
 
 # Pools.
@@ -261,7 +267,7 @@ def test_a_replica_whose_health_page_lies_is_left_alone(stage, replicas, fault):
     load = Load(gateway, workers=4).run(200)
     assert not load.problems, load.problems[:3]
     # Without a breaker it would have been asked 67 times.
-    assert replicas[0].posts <= 40, replicas[0].posts
+    assert replicas[0].posts <= 40, gateway.told()
 
 
 def test_a_pool_whose_health_pages_all_fail_while_traffic_is_fine_goes_on_serving(gateway, replicas):
@@ -311,7 +317,7 @@ def test_the_retry_budget_keeps_a_pool_that_only_fails_from_being_asked_three_ti
     for _ in range(100):
         assert gateway.chat("Hello").status == 502
     # A fifth of the requests, and one for each of the last ten seconds.
-    assert sum(replica.posts for replica in replicas) <= 100 + 20 + 10 + 1
+    assert sum(replica.posts for replica in replicas) <= 100 + 20 + 10 + 1, gateway.told()
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -354,19 +360,19 @@ def test_a_flapping_replica_costs_no_request(gateway, replicas):
             load.more(10)
             replicas[0].start()
     assert not load.problems, load.problems[:3]
-    assert sum(replica.posts for replica in replicas) <= GENERATIONS_MAX * load.done
+    assert sum(replica.posts for replica in replicas) <= GENERATIONS_MAX * load.done, gateway.told()
 
 
 def test_a_slow_replica_is_waited_for(stage, replicas):
     """Slow is not dead: within the limits nothing is asked twice."""
     for replica in replicas:
         replica.forget()
-    gateway = stage.gateway(replicas, pool={"probe": {**QUICK, "interval": "1s", "timeout": "1s"}})
+    gateway = stage.gateway(replicas, pool={"probe": QUICK})
     gateway.wait_for({"one", "two", "three"})
     replicas[0].mode = modes.delayed(0.5)
     load = Load(gateway, workers=6).run(18)
     assert not load.problems
-    assert sum(replica.posts for replica in replicas) == 18
+    assert sum(replica.posts for replica in replicas) == 18, gateway.told()
 
 
 def test_a_replica_that_returns_is_warmed_up_before_it_gets_a_client_s_request(stage):
@@ -404,7 +410,7 @@ def test_a_drained_replica_finishes_its_streams_and_gets_no_other(gateway, repli
     finally:
         for connection in connections:
             connection.close()
-    assert sum(replica.posts for replica in replicas) == 16
+    assert sum(replica.posts for replica in replicas) == 16, gateway.told()
 
 
 # Processes.
@@ -437,7 +443,7 @@ def test_a_rolling_restart_costs_no_request(over_processes, processes, how):
             over_processes.wait_for({"red", "green", "blue"})
         load.more(30)
     assert not load.problems, load.problems[:3]
-    assert generations(over_processes) <= GENERATIONS_MAX * load.done
+    assert generations(over_processes) <= GENERATIONS_MAX * load.done, over_processes.told()
 
 
 def generations(gateway):
@@ -505,7 +511,7 @@ def test_a_stream_that_goes_on_while_its_replica_s_health_page_fails_is_left_whe
         busy.is_healthy = False
         events = list(connection.events())
     assert events[-1] == "[DONE]"
-    assert sum(replica.posts for replica in replicas) == 1
+    assert sum(replica.posts for replica in replicas) == 1, gateway.told()
 
 
 # The gateway's own side.
@@ -526,7 +532,7 @@ def test_connections_that_the_replicas_close_between_requests_cost_nothing(gatew
         for replica in replicas:
             for connection in list(replica.connections):
                 replica._home.loop.call_soon_threadsafe(connection.transport.close)
-    assert sum(replica.posts for replica in replicas) == 20
+    assert sum(replica.posts for replica in replicas) == 20, gateway.told()
 
 
 def test_kept_connections_that_are_reset_under_the_request_cost_nothing(gateway, replicas):

@@ -66,7 +66,7 @@ def test_a_replica_whose_certificate_is_not_good_is_never_sent_anything(stage, s
     replica = secured(make(issuer))
     gateway = stage.gateway(
         [replica_settings(replica, caFile=str(authority.file))], ready=False,
-        pool={"probe": {"interval": "200ms", "timeout": "200ms"}})
+        pool={"probe": {"interval": "1s", "timeout": "1s"}})
     event = eventually(lambda: gateway.event("replica_down"), "the log says that the replica is down")
     assert event["replica"] == "one" and reason in event["message"]
     for members in ({}, {"stream": True}):
@@ -77,7 +77,7 @@ def test_a_replica_whose_certificate_is_not_good_is_never_sent_anything(stage, s
 
 def test_without_a_file_of_its_own_the_system_s_authorities_count(stage, secured, authority):
     replica = secured(authority.certificate())
-    gateway = stage.gateway([replica], ready=False, pool={"probe": {"interval": "200ms", "timeout": "200ms"}})
+    gateway = stage.gateway([replica], ready=False, pool={"probe": {"interval": "1s", "timeout": "1s"}})
     event = eventually(lambda: gateway.event("replica_down"), "the log says that the replica is down")
     assert "certificate" in event["message"]
     assert gateway.chat("Hello").status == 503
@@ -89,7 +89,7 @@ def test_a_replica_that_speaks_plain_http_where_https_is_expected_gets_no_reques
     url = replica.url.replace("http://127.0.0.1", "https://localhost")
     gateway = stage.gateway(
         [replica_settings(replica, url=url, caFile=str(authority.file))], ready=False,
-        timeouts={"connect": "200ms"}, pool={"probe": {"interval": "200ms", "timeout": "200ms"}})
+        timeouts={"connect": "200ms"}, pool={"probe": {"interval": "1s", "timeout": "1s"}})
     eventually(lambda: gateway.event("replica_down"), "the log says that the replica is down")
     assert gateway.chat("Hello").status in (503, 504)
     assert replica.posts == 0 and replica.probes == 0

@@ -91,7 +91,7 @@ def test_a_stream_cut_at_every_event_is_whole(servers, gateway_over, ending, ext
     valves[0].on_cut = valves[1].cuts.clear
     valves[1].on_cut = valves[0].cuts.clear
     try:
-        gateway = gateway_over(valves, pool={"probe": {**QUICK, "interval": "100ms", "timeout": "100ms"}})
+        gateway = gateway_over(valves, pool={"probe": QUICK})
         text = whole_text(server, SHORT)
         events = len(gateway.chat(SHORT, stream=True, **ASKED).events)
         assert events > 8

@@ -195,7 +195,7 @@ def test_status_says_what_runs(gateway):
 
 def test_a_replica_that_dies_and_comes_back_is_an_event_once_each(stage):
     replica = stage.replica("solo")
-    gateway = stage.gateway([replica], pool={"probe": {"interval": "100ms", "timeout": "100ms", "fall": 1}})
+    gateway = stage.gateway([replica], pool={"probe": {"interval": "1s", "timeout": "1s", "fall": 1}})
     gateway.wait_for({"solo"})
     gateway.events.clear()
     replica.kill()

@@ -9,7 +9,7 @@ from harness.asking import Asking, on_new_connections, streaming
 from harness.gateway import KEY, chat_body, merged, replica_settings
 from harness.modes import answer_text
 from harness.waiting import eventually
-from test_restarts import PROBE, restarting, webhook  # noqa: F401
+from test_restarts import PROBE, restarting, webhook, weir  # noqa: F401
 
 CHAT = "/v1/chat/completions"
 HELLO = answer_text([{"role": "user", "content": "Hello"}])
@@ -224,12 +224,16 @@ def test_a_removed_replica_finishes_what_it_has_and_gets_nothing_more(stage):
         posts = goes.posts
         reload(gateway, stays)
         assert {gateway.chat("Hello").field("x-weir-replica") for _ in range(6)} == {"stays"}
+        leaving = gateway.admin("GET", "/admin/v1/replicas").json["leaving"]
+        assert [(replica["name"], replica["in_flight"]) for replica in leaving] == [("goes", 1)]
+        assert "removed" in weir(gateway, "replicas").stdout
         reload(gateway, stays, goes)
         assert gateway.replicas()["goes"]["in_flight"] == 1, "back before its stream has ended, it is the same one"
         reload(gateway, stays)
         probes = goes.probes
         eventually(lambda: goes.probes > probes + 2, "it is probed for its stream's sake")
         held.finish()
+    eventually(lambda: not gateway.admin("GET", "/admin/v1/replicas").json["leaving"], "it is gone")
     assert goes.posts == posts
 
     def is_left_alone():
@@ -292,6 +296,22 @@ def test_a_retry_after_a_reload_does_not_go_where_the_request_failed(stage):
     thread.join(20)
     assert replies[0].status == 200 and replies[0].field("x-weir-replica") == "two"
     assert one.posts == 1
+
+
+def test_a_replica_in_maintenance_is_not_probed_because_of_a_reload(stage):
+    resting, other = stage.replicas("resting", "other")
+    gateway = stage.gateway([resting, other], pool={"probe": PROBE})
+    gateway.wait_for({"resting", "other"})
+    gateway.admin("POST", "/admin/v1/replicas/resting/maintenance")
+    seen = other.probes
+    eventually(lambda: other.probes > seen + 2, "a probe that was on its way is over")
+    probes = resting.probes
+    for _ in range(3):
+        reload(gateway, resting, other)
+        seen = other.probes
+        eventually(lambda: other.probes > seen + 3, "the other one is probed")
+    assert resting.probes == probes
+    assert gateway.replicas()["resting"]["intent"] == "maintenance"
 
 
 def test_another_address_is_another_replica(stage):

@@ -68,7 +68,7 @@ def gateway(shared, replicas):
     redis = shared.redis()
     gateway = shared.gateway(
         [{"name": r.name, "url": r.url, "kind": "weir", "weight": WEIGHTS[r.name]} for r in replicas],
-        pool={"models": ["weir-tiny"], "probe": {"interval": "500ms", "timeout": "500ms", "fall": 3}},
+        pool={"models": ["weir-tiny"], "probe": {"interval": "1s", "timeout": "1s", "fall": 3}},
         redis={"address": redis.address})
     gateway.wait_for(WEIGHTS)
     return gateway

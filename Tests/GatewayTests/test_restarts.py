@@ -17,7 +17,7 @@ from harness.gateway import KEY, chat_body, clean_environment, merged, weir_bin
 from harness.waiting import PATIENCE, eventually
 
 CHAT = "/v1/chat/completions"
-PROBE = {"interval": "100ms", "timeout": "100ms", "fall": 2}
+PROBE = {"interval": "1s", "timeout": "1s", "fall": 2}
 
 
 class Webhook:

@@ -221,7 +221,7 @@ def test_a_storm_of_faults_leaves_nothing_behind(stage):
     gateway = stage.gateway(
         [replica_settings(replica, maxInFlight=8) for replica in replicas],
         timeouts={"firstByte": "500ms", "firstContent": "500ms", "streamStall": "500ms"},
-        pool={"probe": {"interval": "200ms", "timeout": "200ms", "fall": 2}})
+        pool={"probe": {"interval": "1s", "timeout": "1s", "fall": 2}})
     gateway.wait_for({"one", "two", "three"})
     dice = random.Random(11)
     lock = threading.Lock()

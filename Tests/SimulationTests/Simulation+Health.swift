@@ -69,8 +69,11 @@ extension Simulation {
     private mutating func announce(_ index: Int) {
         if replicas.contains(where: \.machine.isServing) { placeFreed(index) } else { callAll() }
         guard case .down = replicas[index].machine.health else { return }
-        for request in replicas[index].active.sorted() where requests[request].outcome == nil {
-            guard !requests[request].attempt.hasContent, requests[request].attempt.replica == index else { continue }
+        let isDead = replicas[index].machine.snapshot(at: now).isDeclaredDead
+        for request in replicas[index].active.sorted() where isDead && requests[request].outcome == nil {
+            guard !requests[request].attempt.hasContent, requests[request].attempt.replica == index,
+                replicas.contains(where: \.machine.isServing)
+            else { continue }
             left(request, index)
             requests[request].round += 1
             tell(.declaredDead, request: request)

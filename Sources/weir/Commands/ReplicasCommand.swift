@@ -10,7 +10,8 @@ struct ReplicasCommand: ParsableCommand {
         ],
         defaultSubcommand: ListReplicas.self)
 
-    static func table(_ replicas: [JSONValue]) -> String {
+    /// - Parameter leaving: those that no configuration names any more, and that have requests yet.
+    static func table(_ replicas: [JSONValue], leaving: [JSONValue] = []) -> String {
         var table = OutputTable([
             ("pool", .left), ("replica", .left), ("address", .left), ("kind", .left), ("weight", .right),
             ("intent", .left), ("health", .left), ("serving", .left), ("in flight", .right), ("max", .right),
@@ -24,6 +25,13 @@ struct ReplicasCommand: ParsableCommand {
                 replica["intent"]?.string ?? "?", replica["health"]?.string ?? "?",
                 Spelling.yesOrNo(replica["serving"]?.bool), replica["in_flight"].number,
                 replica["max_in_flight"].number, restart(replica),
+            ])
+        }
+        for replica in leaving {
+            table.add([
+                replica["pool"]?.string ?? "?", replica["name"]?.string ?? "?", replica["address"]?.string ?? "?",
+                replica["kind"]?.string ?? "?", "", "removed", replica["health"]?.string ?? "?", "no",
+                replica["in_flight"].number, "", "",
             ])
         }
         return table.text
@@ -45,7 +53,10 @@ struct ListReplicas: ParsableCommand {
     @OptionGroup var admin: AdminOptions
 
     func run() throws {
-        admin.show(try admin.client.get("replicas")) { ReplicasCommand.table($0.value["replicas"]?.array ?? []) }
+        admin.show(try admin.client.get("replicas")) { reply in
+            ReplicasCommand.table(
+                reply.value["replicas"]?.array ?? [], leaving: reply.value["leaving"]?.array ?? [])
+        }
     }
 }
 

@@ -93,7 +93,11 @@ def settings(replicas, directory, pool=None, **changes):
         "rateLimit": {"requests": 1_000_000},
         "pools": [merged({
             "name": "main", "models": ["tiny"], "replicas": replicas,
-            "probe": {"interval": "1s", "timeout": "1s", "fall": 3, "rise": 1, "ramp": "0s", "warmUp": False},
+            # A deep probe is a request to whoever counts them: no idle minute of a shared gateway may bring one.
+            "probe": {
+                "interval": "1s", "timeout": "1s", "fall": 3, "rise": 1, "ramp": "0s", "warmUp": False,
+                "deepInterval": "1h",
+            },
             "retry": {"budgetPerSecond": 1000},
         }, pool or {})],
     }
@@ -212,6 +216,14 @@ class Gateway:
         page = self.admin("GET", "/metrics").text
         samples = (line.rsplit(" ", 1) for line in page.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, value in samples}
+
+    def told(self):
+        """What it has counted of its replicas, and its events: for the message of an assertion about counts."""
+        counted = {
+            name: value for name, value in self.metrics().items()
+            if value and name.startswith(("weir_replica_requests", "weir_retries", "weir_resumes", "weir_replica_up"))}
+        events = [(event.get("time"), event["event"], event.get("message")) for event in self.events]
+        return "\n".join(map(str, [*counted.items(), *events]))
 
     def replicas(self):
         """What the admin API says of each replica, by name."""

@@ -132,6 +132,14 @@ class Replica:
             lambda: Connection(self), self._host, self.port, reuse_address=True, backlog=512)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def refuse(self):
+        """Refuses new connections; those that are there go on."""
+        self._home.loop.call_soon_threadsafe(self._server.close)
+
+    def reset_one(self):
+        """Resets one of its connections."""
+        self._home.loop.call_soon_threadsafe(next(iter(self.connections)).reset)
+
     def kill(self):
         """Ends as a killed process does: the listener is gone, every connection is reset."""
 
