@@ -207,8 +207,11 @@ static void on_event(struct connection *c, uint32_t what) {
 static char *contents(const char *path, size_t *count) {
     FILE *file = fopen(path, "rb");
     if (!file) die("load: %s: %s", path, strerror(errno));
-    char *bytes = checked(malloc(4u << 20));
-    *count = fread(bytes, 1, (4u << 20) - 1, file);
+    fseek(file, 0, SEEK_END);
+    size_t size = (size_t)ftell(file);
+    rewind(file);
+    char *bytes = checked(malloc(size + 1));
+    *count = fread(bytes, 1, size, file);
     bytes[*count] = 0;
     fclose(file);
     return bytes;
