@@ -39,10 +39,10 @@ package final class StreamRelay: ReadinessHandler {
     }
 
     func reset() {
-        stop()
+        if upstream != nil || !tail.isEmpty { stop() }
         isClientGone = false
         isEndSent = false
-        answer.reset()
+        if answer.isUsed { answer.reset() }
     }
 
     /// A request is forwarded: nothing of its answer is there yet.
@@ -55,7 +55,7 @@ package final class StreamRelay: ReadinessHandler {
             request.showsTokenIDs = asked.returnsTokenIDs
         }
         request.keepsText = call.keepsText || call.mayResume
-        if call.edits.model != nil { request.model = BodyEdits.quoted(call.modelName) }
+        if call.renamesModel { request.model = BodyEdits.quoted(call.modelName) }
         answer.reset(request)
     }
 
