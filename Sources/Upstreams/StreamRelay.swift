@@ -20,7 +20,8 @@ package final class StreamRelay: ReadinessHandler {
 
     let client: ServerConnection
     let buffers: RelayBuffers
-    private weak var call: UpstreamCall?
+    /// While it relays: it keeps itself alive by this until ``stop()``. A weak reference would make every count slow.
+    private var call: UpstreamCall?
     private var upstream: ClientConnection?
     private var limits = ChunkedDecoder.Limits(extensionBytes: 0, trailerBytes: 0, trailerFields: 0)
 
@@ -87,6 +88,7 @@ package final class StreamRelay: ReadinessHandler {
         if let upstream, !upstream.stream.isClosed { upstream.stream.handler = client.parking }
         if !client.stream.isClosed { client.stream.handler = client.parking }
         upstream = nil
+        call = nil
         tail.release()
     }
 
