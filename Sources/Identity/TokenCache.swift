@@ -13,8 +13,8 @@ import Wire
 ///         value, principal: principal, attachment: slot(of: principal), now: now, generation: generation)
 ///
 /// - Cost of a hit: about 60 ns for a token of 250 bytes; no allocation, no string.
-/// - Bound: `capacity` entries, and memory for about as many as are good, not for what has expired since: each keeps the
-///   bytes of its credential (at most `credentialBytesMax`), about 140 bytes besides, and its `Principal`.
+/// - Bound: `capacity` entries, and memory for about as many as are good, not for what has expired since: each keeps
+///   the bytes of its credential (at most `credentialBytesMax`), about 140 bytes besides, and its `Principal`.
 /// - Isolation: one loop. Not `Sendable`.
 package final class TokenCache<Attachment: AnyObject> {
     /// What a verified credential leads to: who is asking, and what the loop keeps for them.
