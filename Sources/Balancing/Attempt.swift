@@ -79,6 +79,9 @@ package struct Attempt: Sendable {
 
         package init() {}
 
+        /// The request has met no replica yet.
+        package var isEmpty: Bool { never.isEmpty && busy.isEmpty && avoid.isEmpty }
+
         /// Whether a first pick may take the replica.
         package func allows(_ index: Int) -> Bool { allowsAtLast(index) && !avoid.contains(index) }
 

@@ -111,6 +111,82 @@ static inline uint32_t weir_equal16(const uint8_t *at, uint8_t byte) {
     return weir_bits(weir_load16(at) == (int8_t)byte);
 }
 
+// One line of a head, without its CRLF; `colon` is `end` where there is none.
+typedef struct { uint32_t start, colon, end; } weir_line;
+
+// The first colon in `start..<end`, else `end`.
+static inline __attribute__((always_inline)) size_t weir_colon(
+    const uint8_t *at, size_t start, size_t end, size_t count) {
+    for (; start < end && start + 16 <= count; start += 16) {
+        uint32_t found = weir_equal16(at + start, ':');
+        if (!found) continue;
+        start += (size_t)__builtin_ctz(found);
+        return start < end ? start : end;
+    }
+    while (start < end && at[start] != ':') start++;
+    return start < end ? start : end;
+}
+
+// The lines of a head up to the empty one, which is the last of them. Returns how many; 0 when there are more than `max`,
+// when the head is not whole, and when a control character other than the tab is anywhere but in a CRLF.
+//
+// `look` finds control characters in `width` bytes.
+static inline __attribute__((always_inline)) size_t weir_find_lines(
+    const uint8_t *at, size_t count, weir_line *lines, size_t max, size_t width, uint32_t (*look)(const uint8_t *)) {
+    size_t start = 0;
+    for (size_t index = 0; index < max; index++) {
+        size_t end = start;
+        uint32_t found = 0;
+        while (end + width <= count && !(found = look(at + end))) end += width;
+        if (found) {
+            end += (size_t)__builtin_ctz(found);
+        } else {
+            while (end < count && (at[end] >= 0x20 || at[end] == '\t') && at[end] != 0x7F) end++;
+        }
+        if (end + 1 >= count || at[end] != '\r' || at[end + 1] != '\n') return 0;
+        size_t colon = weir_colon(at, start, end, count);
+        lines[index] = (weir_line){(uint32_t)start, (uint32_t)colon, (uint32_t)end};
+        if (start == end) return index + 1;
+        start = end + 2;
+    }
+    return 0;
+}
+
+#ifdef __x86_64__
+typedef uint8_t weir_unsigned32 __attribute__((ext_vector_type(32)));
+typedef _Bool weir_bits32 __attribute__((ext_vector_type(32)));
+
+WEIR_AVX2 uint32_t weir_field_controls32(const uint8_t *at) {
+    weir_bytes32 bytes;
+    __builtin_memcpy(&bytes, at, sizeof bytes);
+    weir_mask32 low = (weir_mask32)((weir_unsigned32)bytes < 0x20);
+    weir_bits32 bits = __builtin_convertvector((low & (bytes != '\t')) | (bytes == 0x7F), weir_bits32);
+    uint32_t word;
+    __builtin_memcpy(&word, &bits, sizeof word);
+    return word;
+}
+
+__attribute__((target("avx2"))) static size_t weir_head_lines_wide(
+    const uint8_t *at, size_t count, weir_line *lines, size_t max) {
+    return weir_find_lines(at, count, lines, max, 32, weir_field_controls32);
+}
+#endif
+
+static inline size_t weir_head_lines(const uint8_t *at, size_t count, weir_line *lines, size_t max) {
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2")) return weir_head_lines_wide(at, count, lines, max);
+#endif
+    return weir_find_lines(at, count, lines, max, 16, weir_field_controls16);
+}
+
+// Anything but letters, digits and "-._": what DNS names and addresses are made of.
+static inline uint32_t weir_host_specials16(const uint8_t *at) {
+    weir_bytes16 bytes = weir_load16(at);
+    weir_bytes16 folded = bytes | 0x20;
+    weir_mask16 marks = (bytes < '-') | (bytes > '9') | (bytes == '/');
+    return weir_bits(marks & ((folded < 'a') | (folded > 'z')) & (bytes != '_'));
+}
+
 // Anything but letters, digits and "-./", which are neighbours: what most paths are made of.
 static inline uint32_t weir_path_specials16(const uint8_t *at) {
     weir_bytes16 bytes = weir_load16(at);

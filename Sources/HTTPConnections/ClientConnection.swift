@@ -11,9 +11,12 @@ public final class ClientConnection: ReadinessHandler {
     package let stream: Stream
     /// Requests that were answered on it before the current one: above 0, it may turn out to be stale.
     package private(set) var repliesBefore = 0
-    package private(set) var head = ReplyHead()
+    package let head = ReplyHead()
+    private let spare: SpareRoom
     private var input = ByteWriter()
     private var consumed = 0
+    /// Where in the input a body lies that came whole; empty otherwise.
+    private var wholeBody = 0..<0
     /// Any byte of the current reply has arrived.
     package private(set) var hasReplyBytes = false
     private var decoder = ChunkedDecoder(
@@ -31,19 +34,23 @@ public final class ClientConnection: ReadinessHandler {
     private var keeper: (any IdleKeeper)?
 
     package var loop: EventLoop { stream.loop }
-    // In place: whoever reads ``head`` from another module is given a copy of all of it.
     package var status: Int { head.status }
     package func first(_ id: FieldID) -> ByteRange? { head.first(id) }
 
-    package init(_ stream: Stream) { self.stream = stream }
+    /// - Parameter spare: what replies are received into.
+    package init(_ stream: Stream, spare: SpareRoom) {
+        self.stream = stream
+        self.spare = spare
+    }
 
     /// Begins to connect; `handler` is told when something changes. It can be used when `stream.isConnected()`.
     package convenience init(
-        connectingTo address: SocketAddress, tls: (context: TLSContext, host: String)?, handler: Parking
+        connectingTo address: SocketAddress, tls: (context: TLSContext, host: String)?, handler: Parking,
+        spare: SpareRoom
     ) throws(SocketError) {
         let stream = try Stream.connect(to: address, on: handler.loop, tls: tls)
         stream.handler = handler
-        self.init(stream)
+        self.init(stream, spare: spare)
     }
 
     /// Makes a connection.
@@ -59,7 +66,7 @@ public final class ClientConnection: ReadinessHandler {
             stream.close()
             throw error
         }
-        return ClientConnection(stream)
+        return ClientConnection(stream, spare: SpareRoom())
     }
 
     /// Reads what is there into the connection's buffer.
@@ -67,6 +74,7 @@ public final class ClientConnection: ReadinessHandler {
         let result = stream.read(into: loop.scratch)
         if case .bytes(let count) = result {
             hasReplyBytes = true
+            spare.lend(to: &input)
             input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
         }
         return result
@@ -104,6 +112,19 @@ public final class ClientConnection: ReadinessHandler {
 
     // MARK: The body
 
+    /// Takes the body where it lies, if its length is known and all of it came with the head.
+    ///
+    /// - Returns: whether ``withBody(_:)`` has it; if not, ``readBody(into:limits:)`` is to read it.
+    package func takeBody() -> Bool {
+        guard case .length(let count) = head.framing, !hasBegunBody, input.count - consumed >= count else {
+            return false
+        }
+        hasBegunBody = true
+        wholeBody = consumed..<consumed + count
+        _ = finishBody(surplus: input.count > wholeBody.upperBound)
+        return true
+    }
+
     package enum BodyRead: Equatable {
         /// Some came; there is more to come.
         case bytes
@@ -129,7 +150,7 @@ public final class ClientConnection: ReadinessHandler {
                     try take(bytes, into: &writer)
                 }
                 // The head was read; an open stream need not keep its bytes.
-                input.release()
+                spare.takeBack(&input)
                 consumed = 0
                 return isBodyOver ? .ended : .bytes
             }
@@ -182,11 +203,12 @@ public final class ClientConnection: ReadinessHandler {
         return .ended
     }
 
-    /// What ``body`` holds.
+    /// The body that was taken, or what ``body`` holds.
     public func withBody<Result, Failure: Error>(
         _ read: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        try body.withBytes(nil, read)
+        if !wholeBody.isEmpty { return try input.withBytes(wholeBody, read) }
+        return try body.withBytes(nil, read)
     }
 
     /// The reply was read to its end and the connection can carry another request.
@@ -202,9 +224,7 @@ public final class ClientConnection: ReadinessHandler {
         hasReplyBytes = false
         hasBegunBody = false
         isBodyOver = false
-        input.release()
-        body.release()
-        consumed = 0
+        forgetBytes()
         self.keeper = keeper
         stream.handler = self
     }
@@ -226,8 +246,13 @@ public final class ClientConnection: ReadinessHandler {
     package func close(reset: Bool = false) {
         keeper = nil
         stream.close(reset: reset)
-        input.release()
-        body.release()
+        forgetBytes()
+    }
+
+    private func forgetBytes() {
+        spare.takeBack(&input)
+        spare.takeBack(&body)
+        wholeBody = 0..<0
         consumed = 0
     }
 }

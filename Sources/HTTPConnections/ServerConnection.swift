@@ -31,7 +31,7 @@ public final class ServerConnection {
     package var loop: EventLoop { stream.loop }
 
     /// The current request's head; its ranges are valid for ``withRequest(_:)``.
-    package private(set) var head = RequestHead()
+    package let head = RequestHead()
     private var input = ByteWriter()
     private var headEnd = 0
     private var body = 0..<0
@@ -70,7 +70,7 @@ public final class ServerConnection {
         stream.handler = parking
     }
 
-    // The head's facts one by one: whoever reads ``head`` from another module is given a copy of all of it.
+    // The head's facts, one by one.
     package var method: HTTPMethod { head.method }
     package var path: ByteRange { head.path }
     package var framing: BodyFraming { head.framing }

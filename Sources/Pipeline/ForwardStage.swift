@@ -34,8 +34,8 @@ struct ForwardStage {
         guard case .inference(let kind) = exchange.endpoint, let request = call.request else { throw .internalError }
         call.path = Endpoint.upstreamPath(kind)
         call.deadline = exchange.arrivedAt + services.settings.totalTimeout
-        call.edits.forcesUsage = request.isStream && kind != .embedding
-        call.edits.removesSessionID = request.has(.sessionID)
+        if request.isStream, kind != .embedding { call.edits.forcesUsage = true }
+        if request.has(.sessionID) { call.edits.removesSessionID = true }
         if let name = exchange.model?.upstreamName { call.edits.model = BodyEdits.quoted(name) }
         if let session = exchange.session {
             call.keepsText = true

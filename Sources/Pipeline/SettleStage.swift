@@ -83,7 +83,7 @@ struct SettleStage {
     }
 
     private func send(_ body: Span<UInt8>, _ exchange: Exchange) {
-        guard exchange.call.edits.model != nil else {
+        guard exchange.call.renamesModel else {
             return exchange.reply(200, contentType: "application/json", body: body)
         }
         var rewrite = ChatRewrite()

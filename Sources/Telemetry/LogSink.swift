@@ -51,7 +51,7 @@ struct LogSink: ~Copyable {
         guard descriptor >= 0, let base = bytes.baseAddress else { return (bytes.count, nil) }
         var written = 0
         while written < bytes.count {
-            let result = Glibc.write(descriptor, base + written, bytes.count - written)
+            let result = Glibc.write(descriptor, base + written, min(bytes.count - written, LineBuffer.fullPiece))
             if result > 0 {
                 written += result
             } else if result < 0, errno == EINTR {

@@ -13,7 +13,8 @@ import Wire
 ///     writer.reopen()                                                       // after the file was renamed
 ///     writer.stop(within: .seconds(2))                                      // everything so far is on its way out
 ///
-/// Lines leave within 50 ms, or earlier when a buffer is half full. With nothing to write the thread sleeps for good.
+/// Lines leave within 50 ms, or earlier when a buffer has a full piece of them. With nothing to write the thread
+/// sleeps for good.
 /// - Owns: the thread, from ``start()`` to ``stop(within:)``; the files.
 package final class LogWriter: Sendable {
     struct Sinks: ~Copyable {

@@ -44,6 +44,8 @@ package struct AnswerStream: ~Copyable {
     static let textBytesMax = 4 << 20
 
     var request = Request()
+    /// A stream was read since the last ``reset(_:)``: there is something to forget.
+    package private(set) var isUsed = false
     /// The error event that the stream ended with; empty if it did not.
     package internal(set) var inBandError: [UInt8] = []
     package internal(set) var end: StreamEnd?
@@ -94,13 +96,15 @@ package struct AnswerStream: ~Copyable {
     /// Ready for another answer. Gives all memory back.
     package mutating func reset(_ request: Request = Request()) {
         self.request = request
+        isTextWhole = request.keepsText
+        guard isUsed else { return }
+        isUsed = false
         end = nil
         hasContent = false
         hasRole = false
         held.release()
         text.release()
         identity.release()
-        isTextWhole = request.keepsText
         deltas = 0
         hasToolsOrReasoning = false
         usage = nil
@@ -121,6 +125,7 @@ package struct AnswerStream: ~Copyable {
     ///   - way: how it continues what the client has; `nil` for the first one, and for every one before content.
     ///   - ids: how far its token ids may be believed, if it was asked for them.
     package mutating func open(_ way: ResumeWay?, ids: TokenTrace.Trust = .none) {
+        isUsed = true
         end = nil
         inBandError = []
         scanner = SSEScanner(limit: Self.eventBytesMax)
@@ -136,6 +141,7 @@ package struct AnswerStream: ~Copyable {
 
     /// Begins to read a stream that is asked for its usage only.
     package mutating func openToCount() {
+        isUsed = true
         end = nil
         scanner = SSEScanner(limit: Self.eventBytesMax)
         isCounting = true

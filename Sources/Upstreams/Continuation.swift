@@ -15,7 +15,8 @@ extension LoopUpstreams {
     }
 
     func ways(on replica: Replica, _ journey: Journey) -> ResumeWays {
-        guard let call = journey.call, call.mayResume else { return [] }
+        let call = journey.call
+        guard call.mayResume else { return [] }
         var ways = journey.attempt.ways(on: replica.abilities(now: loop.now))
         // Ids mean the same only where the same engine gave them.
         if journey.idsKind != replica.settings.kind { ways.remove(.tokenIDs) }
@@ -132,15 +133,16 @@ extension LoopUpstreams {
     /// How long a finished answer waits for a usage that its replica did not live to tell.
     private static let usageTimeout = Interval.seconds(2)
 
-    /// A replica that can be asked for the usage of an answer that is finished: the request again, for one token.
-    func beginCounting(_ call: UpstreamCall, in route: Route) -> Replica? {
+    /// The index of a replica that can be asked for the usage of an answer that is finished: the request again, for one
+    /// token.
+    func beginCounting(_ call: UpstreamCall, in route: Route) -> Int? {
         guard call.relay.answer.owesUsage, !call.asksUsageOnly else { return nil }
         call.relay.answer.wasCounted = true
-        guard case .replica(let replica) = pickNow(Attempt.Exclusions(), for: call, in: route) else { return nil }
+        guard case .replica(let index) = pickNow(Attempt.Exclusions(), for: call, in: route) else { return nil }
         call.asksUsageOnly = true
         call.deadline = min(call.deadline, loop.now + Self.usageTimeout)
-        begin(call, at: replica, in: route.pool)
-        return replica
+        begin(call, at: route.pool.replicas[index], in: route.pool)
+        return index
     }
 }
 

@@ -54,7 +54,7 @@ extension LoopUpstreams {
 
     private func end(_ call: UpstreamCall, _ result: Result<ForwardResult, GatewayError>) -> Pause? {
         call.result = result
-        call.journey = nil
+        call.restingJourney = call.journey.take()
         return nil
     }
 
@@ -62,11 +62,20 @@ extension LoopUpstreams {
         guard let route = presentRoute(for: call) else { throw .noReplica(model: call.modelName) }
         let pool = route.pool
         let broken = call.relay.hasContent ? call.broken : nil
-        let attempt = Attempt(
-            call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken)
-        let journey = Journey(attempt, call, route)
-        if broken == nil { call.relay.begin(call) } else { journey.attempt.sent = sentSoFar(call) }
+        // Made in its place: a copy would cost as much again.
+        func attempt() -> Attempt {
+            Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken)
+        }
+        let journey: Journey
+        if let before = call.restingJourney.take() {
+            journey = before
+            journey.begin(on: route)
+            journey.attempt = attempt()
+        } else {
+            journey = Journey(attempt(), call, route)
+        }
         call.journey = journey
+        if broken == nil { call.relay.begin(call) } else { journey.attempt.sent = sentSoFar(call) }
         route.budget.requestStarted(loop.now)
         journey.action = journey.attempt.start(now: loop.now)
         return journey
@@ -85,11 +94,15 @@ extension LoopUpstreams {
     /// Does what the machine says, up to where something has to be waited for.
     private func next(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next {
         while true {
-            if journey.picked == nil, let next = try choose(journey, call) { return next }
-            guard let picked = journey.picked.take() else { return .queue }
+            let picked: Picked
+            switch try choose(journey, call) {
+            case .next(let next): return next
+            case .picked(let chosen): picked = chosen
+            }
             switch try begin(picked, journey, call) {
             case .decided(let action): journey.action = action
-            case .send(let replica, let way):
+            case .send(let index, let way):
+                let replica = journey.route.pool.replicas[index]
                 if let connection = begin(
                     call, to: replica, in: journey.route, way: way, onNewConnection: journey.onNewConnection)
                 {
@@ -101,8 +114,17 @@ extension LoopUpstreams {
         }
     }
 
-    /// Picks a replica as the machine asks, into the journey. - Returns: what else is next; nil for a pick.
-    private func choose(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next? {
+    private enum Chosen {
+        case picked(Picked)
+        case next(Next)
+    }
+
+    /// Picks a replica as the machine asks, or says what else is next.
+    private func choose(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Chosen {
+        if journey.hasWaited, let picked = journey.picked.take() {
+            journey.hasWaited = false
+            return .picked(picked)
+        }
         switch journey.action {
         case .pick, .resume: renew(journey, call)
         default: break
@@ -117,16 +139,15 @@ extension LoopUpstreams {
             let replica = pool.replicas[index]
             // Its place was given back when the connection turned out stale; without a free one, pick anew.
             let isTaken = replica.take(for: call.modelName, now: loop.now)
-            journey.picked = isTaken ? Picked.replica(replica) : .noneLeft(coolAt: nil)
-            return nil
+            return .picked(isTaken ? .replica(index) : .noneLeft(coolAt: nil))
         case .wait(let until):
             if call.client.isClientGone { throw .clientGone }
-            guard loop.now >= until else { return .wait(until: until) }
+            guard loop.now >= until else { return .next(.wait(until: until)) }
             journey.action = journey.attempt.handle(.waited, now: loop.now) { journey.route.budget.spend(loop.now) }
             return try choose(journey, call)
         case .passOn:
             if journey.kept == nil { throw .upstreamFailed(.serverError) }
-            return .over
+            return .next(.over)
         case .fail(let error):
             if case .upstreamBroke = error { metrics.resumed(.none, .failed, pool: place(of: pool)) }
             throw error
@@ -136,25 +157,23 @@ extension LoopUpstreams {
             return try conclude(journey, call)
         case .done, .proceed: return try conclude(journey, call)
         }
-        journey.picked = pick(journey, for: call)
-        return nil
+        return pick(journey, for: call).map { .picked($0) } ?? .next(.queue)
     }
 
     /// The answer is there, but for its usage perhaps.
-    private func conclude(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next? {
+    private func conclude(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Chosen {
         guard let kept = journey.kept else { throw .internalError }
         if let counter = beginCounting(call, in: journey.route) {
             journey.isResume = false
             journey.onNewConnection = false
-            journey.picked = .counter(counter)
-            return nil
+            return .picked(.counter(counter))
         }
         if case .streamed = kept, !call.holdsEnd, !call.relay.isEndSent { call.relay.sendEnd(call) }
-        return .over
+        return .next(.over)
     }
 
     private func kept(_ journey: Journey) throws(GatewayError) -> ForwardResult {
-        guard let kept = journey.kept else { throw .internalError }
+        guard let kept = journey.kept.take() else { throw .internalError }
         return kept
     }
 
@@ -162,6 +181,7 @@ extension LoopUpstreams {
     private func waitForPlace(_ call: UpstreamCall) async {
         guard let journey = call.journey else { return }
         journey.picked = await pickFromQueue(journey, for: call)
+        journey.hasWaited = true
     }
 
     /// A send came to its outcome.
@@ -174,14 +194,15 @@ extension LoopUpstreams {
         journey.action = try judge(outcome, of: replica, journey, call)
     }
 
-    /// The machine of one request and the reply that it holds: an object, so that a suspended task holds a pointer.
+    /// The machine of one request and the reply that it holds: an object, so that a suspended task holds a pointer. Its
+    /// call has it, and uses it again for its next request.
     final class Journey {
         private(set) var route: Route
         var attempt: Attempt
         /// What the machine said last.
         var action = Attempt.Action.proceed
         var kept: ForwardResult?
-        weak var call: UpstreamCall?
+        unowned(unsafe) let call: UpstreamCall  // The call owns it.
         /// Whose token ids the answer has.
         var idsKind: ReplicaKind?
         /// Continuations that a replica failed at, rather than turned down: at most one a send.
@@ -194,12 +215,24 @@ extension LoopUpstreams {
         var exclusions = Attempt.Exclusions()
         var isResume = false
         var onNewConnection = false
+        /// What came of the wait in the queue, until it is made use of.
         var picked: Picked?
+        var hasWaited = false
 
         init(_ attempt: Attempt, _ call: UpstreamCall, _ route: Route) {
             self.attempt = attempt
             self.call = call
             self.route = route
+        }
+
+        /// Forgets the request before; its ``attempt`` is to be set anew.
+        func begin(on route: Route) {
+            if self.route !== route { self.route = route }
+            kept = nil
+            idsKind = nil
+            if !failures.isEmpty { failures = [] }
+            if hasWaited { picked = nil }
+            hasWaited = false
         }
 
         /// Goes on in another route, in which the replicas have other places.
@@ -221,7 +254,8 @@ extension LoopUpstreams {
     }
 
     private enum Beginning {
-        case send(Replica, Balancing.ResumeWay?)
+        /// To the replica of this index.
+        case send(Int, Balancing.ResumeWay?)
         case decided(Attempt.Action)
     }
 
@@ -235,7 +269,7 @@ extension LoopUpstreams {
         case .noneLeft(let coolAt):
             return .decided(journey.attempt.handle(.noneLeft(coolAt: coolAt), now: loop.now) { false })
         case .counter(let counter): return .send(counter, nil)
-        case .replica(let found): replica = found
+        case .replica(let index): replica = journey.route.pool.replicas[index]
         }
         var way: Balancing.ResumeWay?
         if journey.isResume {
@@ -254,12 +288,13 @@ extension LoopUpstreams {
             metrics.retried(pool: place(of: journey.route.pool))
         }
         begin(call, at: replica, in: journey.route.pool)
-        return .send(replica, way)
+        return .send(replica.index, way)
     }
 
     /// What one send came to.
     enum SendOutcome {
-        case whole(WholeReply)
+        /// It lies in the call.
+        case whole
         case streamed
         case status(Int, body: [UInt8], retryAfter: Interval?)
         case failed(UpstreamFailure, isStale: Bool)
@@ -283,8 +318,8 @@ extension LoopUpstreams {
             replica.state.endedWithoutVerdict(call.modelName, now: now)
             metrics.attempted(.clientGone, replica: place(of: replica, in: journey.route.pool))
             throw .clientGone
-        case .whole(let reply):
-            journey.kept = .whole(reply)
+        case .whole:
+            journey.kept = .whole(WholeReply(call: call))
             return succeed(replica, journey, call)
         case .streamed:
             journey.kept = .streamed
@@ -367,7 +402,10 @@ extension LoopUpstreams {
     }
 
     /// The reply was passed on: its connection may carry the next request.
-    package func finish(_ reply: WholeReply, in pool: Pool) { keep(reply.connection, reply.replica, in: pool) }
+    package func finish(_ reply: WholeReply, in pool: Pool) {
+        guard let connection = reply.call.wholeReply.take(), let replica = reply.call.replica else { return }
+        keep(connection, replica, in: pool)
+    }
 }
 
 extension Balancing.ResumeWay {

@@ -7,9 +7,10 @@ import Telemetry
 /// Which replica, and waiting for one.
 extension LoopUpstreams {
     enum Picked {
-        case replica(Replica)
+        /// The index of one, whose place is taken.
+        case replica(Int)
         /// To be asked for the usage of a finished answer, and registered there already.
-        case counter(Replica)
+        case counter(Int)
         case noneLeft(coolAt: Moment?)
         case failed(GatewayError)
     }
@@ -20,7 +21,7 @@ extension LoopUpstreams {
     func pick(_ journey: Journey, for call: UpstreamCall) -> Picked? {
         guard journey.route.pool.queue.length == 0 else { return nil }
         switch pickBest(journey, for: call) {
-        case .replica(let replica): return .replica(replica)
+        case .replica(let index): return .replica(index)
         case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
         case .full: return nil
         }
@@ -37,7 +38,7 @@ extension LoopUpstreams {
         return pickNow(exclusions, for: call, in: route) { !ways(on: $0, journey).isEmpty }
     }
 
-    enum PickedNow { case replica(Replica), full, noneLeft(coolAt: Moment?) }
+    enum PickedNow { case replica(Int), full, noneLeft(coolAt: Moment?) }
 
     @inline(never)
     func pickNow(
@@ -56,14 +57,17 @@ extension LoopUpstreams {
         let replicas = route.pool.replicas
         let model = call.modelName
         let now = loop.now
+        let hasMetNone = exclusions.isEmpty
         // Another loop may take the last place between looking and taking: then look again, a few times.
         for _ in 0..<4 {
             let pick = route.picker.pick(inFlight: { replicas[$0].inFlight }) { index in
-                exclusions.allows(index) && isSuitable(replicas[index])
-                    ? replicas[index].availability(of: model, now: now) : .unavailable
+                guard hasMetNone || exclusions.allows(index) else { return .unavailable }
+                let replica = replicas[index]
+                guard isSuitable(replica) else { return .unavailable }
+                return replica.availability(of: model, now: now)
             }
             switch pick {
-            case .replica(let index): if replicas[index].take(for: model, now: now) { return .replica(replicas[index]) }
+            case .replica(let index): if replicas[index].take(for: model, now: now) { return .replica(index) }
             case .full: return .full
             case .none: return .noneLeft(coolAt: nil)
             }
@@ -86,7 +90,7 @@ extension LoopUpstreams {
             candidate: { replicas[$0].candidate(for: model, now: now) })
         switch choice {
         case .replica(let index):
-            return replicas[index].take(for: model, now: now) ? .replica(replicas[index]) : .full
+            return replicas[index].take(for: model, now: now) ? .replica(index) : .full
         case .full: return .full
         case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
         }
@@ -125,9 +129,9 @@ extension LoopUpstreams {
         while true {
             if looks {
                 switch pickBest(journey, for: call) {
-                case .replica(let replica):
-                    leaveQueue(ticket, call, in: route.pool, since: entered, with: replica)
-                    return .replica(replica)
+                case .replica(let index):
+                    leaveQueue(ticket, call, in: route.pool, since: entered, with: route.pool.replicas[index])
+                    return .replica(index)
                 case .noneLeft(let coolAt):
                     leaveQueue(ticket, call, in: route.pool, since: entered)
                     return .noneLeft(coolAt: coolAt)

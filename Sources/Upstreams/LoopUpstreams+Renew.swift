@@ -21,7 +21,7 @@ extension LoopUpstreams {
         else { return nil }
         call.pool = found.pool
         let name = found.model.upstreamName
-        if name != nil || call.edits.model != nil {
+        if name != nil || call.renamesModel {
             call.edits.model = BodyEdits.quoted(name ?? found.model.name)
         }
         return route

@@ -24,13 +24,14 @@ extension LoopUpstreams {
         call.sending = Sending(way: way)
         if !replica.isServing { call.sending.panicEnd = panicEnd(of: call, at: replica, in: route.pool) }
         if !onNewConnection, let idle = takeIdle(replica, in: route, handler: call.parking) {
-            write(call, for: replica)
+            call.sending.phase = .writing
             return idle
         }
         call.sending.deadline = min(
             loop.now + route.pool.settings.timeouts.connect, call.deadline, call.sending.panicEnd)
         return try? ClientConnection(
-            connectingTo: replica.state.address, tls: replica.tlsPeer, handler: call.parking)
+            connectingTo: replica.state.address, tls: replica.tlsPeer, handler: call.parking,
+            spare: buffers.replies)
     }
 
     /// Goes on with a send as far as it gets without waiting.
@@ -43,7 +44,7 @@ extension LoopUpstreams {
             let wait: Moment?
             switch call.sending.phase {
             case .connecting: wait = connect(call, connection, replica)
-            case .writing: wait = writeOut(call, connection, pool)
+            case .writing: wait = writeOut(call, connection, replica, pool)
             case .awaitingHead: wait = readHead(call, connection, pool)
             case .readingWhole: wait = readWhole(call, connection, replica, pool)
             case .readingError: wait = readError(call, connection, pool)
@@ -59,7 +60,7 @@ extension LoopUpstreams {
     func end(
         _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
     ) -> SendOutcome {
-        call.outgoing.release()
+        buffers.requests.takeBack(&call.outgoing)
         let outcome = call.outcome.take() ?? .failed(.reset, isStale: false)
         if case .whole = outcome { return outcome }
         keep(connection, replica, in: pool)
@@ -72,7 +73,7 @@ extension LoopUpstreams {
                 if call.sending.isLate { throw SocketError(ETIMEDOUT, "connect") }
                 return call.sending.deadline
             }
-            write(call, for: replica)
+            call.sending.phase = .writing
         } catch {
             connection.close()
             let isPatienceOver = loop.now >= call.sending.panicEnd
@@ -86,43 +87,56 @@ extension LoopUpstreams {
 
     /// Writes the head, and the body unless it is long and unchanged. Everything towards a replica is made anew.
     private func write(_ call: UpstreamCall, for replica: Replica) {
-        let settings = replica.settings
         let way = call.sending.way
-        call.sending.phase = .writing
         call.sending.tookBytesAt = loop.now
         if call.sentAt == .zero { call.sentAt = loop.now }
-        call.outgoing.removeAll()
         call.idTrust = call.asksUsageOnly ? .none : idTrust(of: replica, for: call)
-        let isPlain = way == nil && call.idTrust == .none && settings.kind != .weir && !call.asksUsageOnly
+        let isPlain = way == nil && call.idTrust == .none && replica.settings.kind != .weir && !call.asksUsageOnly
+        buffers.requests.lend(to: &call.outgoing)
+        call.outgoing.removeAll()
+        if isPlain, !call.hasEdits { return writeUnchanged(call, for: replica) }
         let edits = isPlain ? call.edits : edits(for: call, to: replica, way: way)
         call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             guard let request = call.request else { return }
             var added = ByteWriter()
             let spliced = edits.splice(body, of: request, added: &added)
-            call.sentBodyBytes = spliced.length
-            call.outgoing.reserve(512 + call.forwardedFields.count + min(spliced.length, Self.copiedBodyBytesMax))
-            call.outgoing.append("POST ")
-            call.outgoing.append(settings.pathPrefix)
-            call.outgoing.append(way == .tokenIDs ? "/v1/completions" : call.path)
-            call.outgoing.append(" HTTP/1.1\r\nhost: ")
-            call.outgoing.append(settings.host)
-            call.outgoing.append("\r\ncontent-type: application/json\r\ncontent-length: ")
-            call.outgoing.append(decimal: spliced.length)
-            if let credential = settings.credential {
-                call.outgoing.append("\r\nauthorization: ")
-                call.outgoing.append(credential)
-            }
-            call.outgoing.appendLineEnd()
-            call.forwardedFields.withBytes { call.outgoing.append($0) }
-            call.outgoing.appendHeadEnd()
             call.sendsClientBody = spliced.isUnchanged && body.count > Self.copiedBodyBytesMax
+            writeHead(call, for: replica, bodyBytes: spliced.length)
             if !call.sendsClientBody { spliced.write(body, added: added.bytes, into: &call.outgoing) }
         }
     }
 
+    /// The same for what goes on as it came: most requests.
+    private func writeUnchanged(_ call: UpstreamCall, for replica: Replica) {
+        let count = call.client.bodyRange.count
+        call.sendsClientBody = count > Self.copiedBodyBytesMax
+        writeHead(call, for: replica, bodyBytes: count)
+        if !call.sendsClientBody { call.client.withBody { call.outgoing.append($0) } }
+    }
+
+    private func writeHead(_ call: UpstreamCall, for replica: Replica, bodyBytes: Int) {
+        let prefix = replica.settings.pathPrefix
+        let fields = call.forwardedFields.count
+        call.sentBodyBytes = bodyBytes
+        call.outgoing.reserve(128 + fields + prefix.utf8.count + replica.requestHead.count + Self.copiedBodyBytesMax)
+        call.outgoing.append(upTo: 128 + fields + prefix.utf8.count + replica.requestHead.count) { head in
+            head.put("POST ")
+            if !prefix.isEmpty { head.put(prefix) }
+            head.put(call.sending.way == .tokenIDs ? "/v1/completions" : call.path)
+            head.put(replica.requestHead)
+            head.put(decimal: bodyBytes)
+            head.put("\r\n")
+            call.forwardedFields.withBytes { head.put($0) }
+            head.put("\r\n")
+        }
+    }
+
     /// Sends the request; stops when the replica answers before it has all of it.
-    private func writeOut(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
+    private func writeOut(
+        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
+    ) -> Moment? {
+        if call.sending.tookBytesAt == .zero { write(call, for: replica) }
         let total = call.outgoing.count + (call.sendsClientBody ? call.client.bodyRange.count : 0)
         while call.sending.sent < total {
             switch writeSome(call, on: connection.stream, from: call.sending.sent) {
@@ -148,7 +162,7 @@ extension LoopUpstreams {
             }
             return min(call.sending.tookBytesAt + call.client.settings.writeStall, call.deadline)
         }
-        call.outgoing.release()  // A resume writes another one.
+        buffers.requests.takeBack(&call.outgoing)  // A resume writes another one.
         return awaitHead(call, pool)
     }
 
@@ -255,7 +269,7 @@ extension LoopUpstreams {
     private func readWhole(
         _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
     ) -> Moment? {
-        switch gather(connection, pool, max: Self.wholeReplyBytesMax) {
+        switch connection.takeBody() ? .whole : gather(connection, pool, max: Self.wholeReplyBytesMax) {
         case .blocked: break
         case .broken(let failure): return broken(failure, call, connection)
         case .whole:
@@ -266,7 +280,8 @@ extension LoopUpstreams {
                 call.outcome = failed(failure, call)
             } else {
                 call.firstContentAt = loop.now
-                call.outcome = .whole(WholeReply(connection: connection, replica: replica))
+                call.wholeReply = connection
+                call.outcome = .whole
             }
             return nil
         }
@@ -293,19 +308,21 @@ extension LoopUpstreams {
 
     /// What the reply says, into the call. - Returns: why it is no answer; nil when it is one.
     private func readFacts(of connection: ClientConnection, into call: UpstreamCall) -> UpstreamFailure? {
-        do throws(JSONProblem) {
-            let reply = try connection.withBody { body throws(JSONProblem) in try ChatChunk.read(body) }
-            if reply.isError {
-                connection.withBody { call.keep(inBandError: $0) }
-                return .inBandError
+        connection.withBody { body in
+            do throws(JSONProblem) {
+                let reply = try ChatChunk.read(body)
+                if reply.isError {
+                    call.keep(inBandError: body)
+                    return .inBandError
+                }
+                if reply.isAborted { return .aborted }
+                if !reply.isCompleteReply { return .missingEnd }
+                call.usage = reply.usage
+                if call.renamesModel || call.keepsText { call.reply = ReadReply(reply) }
+                return nil
+            } catch {
+                return body.isEmpty ? .emptyAnswer : .malformedReply
             }
-            if reply.isAborted { return .aborted }
-            if !reply.isCompleteReply { return .missingEnd }
-            call.usage = reply.usage
-            if call.edits.model != nil || call.keepsText { call.reply = ReadReply(reply) }
-            return nil
-        } catch {
-            return connection.body.isEmpty ? .emptyAnswer : .malformedReply
         }
     }
 

@@ -1,3 +1,4 @@
+import HTTPConnections
 import Wire
 
 /// Memory that all relays of one loop use in turn, each within one call: nothing in it outlives a suspension.
@@ -6,6 +7,10 @@ package final class RelayBuffers {
     var payload = ByteWriter(capacity: 16_384)
     /// What goes to the client next.
     var out = ByteWriter(capacity: 16_384)
+    /// For requests on their way to replicas.
+    let requests = SpareRoom()
+    /// For replies on their way from them.
+    let replies = SpareRoom()
 
     package init() {}
 }

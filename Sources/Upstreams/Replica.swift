@@ -58,6 +58,8 @@ package final class Replica: Sendable {
     package let loggedName: LogText
     /// The field of a reply's head that names it, with its line end.
     package let nameField: [UInt8]
+    /// What is the same in the head of every request that goes there: from behind the path to the body's length.
+    let requestHead: [UInt8]
 
     /// - Precondition: a replica with a `tlsHost` has a `tls`: nothing is ever sent to it in the clear.
     package init(_ settings: ReplicaSettings, index: Int, metricsIndex: Int, tls: TLSContext?, state: ReplicaState) {
@@ -69,6 +71,13 @@ package final class Replica: Sendable {
         self.state = state
         loggedName = LogText(settings.name)
         nameField = Array("x-weir-replica: \(settings.name)\r\n".utf8)
+        requestHead = Self.requestHead(settings)
+    }
+
+    private static func requestHead(_ settings: ReplicaSettings) -> [UInt8] {
+        var head = " HTTP/1.1\r\nhost: \(settings.host)\r\ncontent-type: application/json\r\n"
+        if let credential = settings.credential { head += "authorization: \(credential)\r\n" }
+        return Array((head + "content-length: ").utf8)
     }
 
     /// For a new connection: nil means plain.

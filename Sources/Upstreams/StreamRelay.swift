@@ -20,7 +20,8 @@ package final class StreamRelay: ReadinessHandler {
 
     let client: ServerConnection
     let buffers: RelayBuffers
-    private weak var call: UpstreamCall?
+    /// While it relays: it keeps itself alive by this until ``stop()``. A weak reference would make every count slow.
+    private var call: UpstreamCall?
     private var upstream: ClientConnection?
     private var limits = ChunkedDecoder.Limits(extensionBytes: 0, trailerBytes: 0, trailerFields: 0)
 
@@ -39,10 +40,10 @@ package final class StreamRelay: ReadinessHandler {
     }
 
     func reset() {
-        stop()
+        if upstream != nil || !tail.isEmpty { stop() }
         isClientGone = false
         isEndSent = false
-        answer.reset()
+        if answer.isUsed { answer.reset() }
     }
 
     /// A request is forwarded: nothing of its answer is there yet.
@@ -55,7 +56,7 @@ package final class StreamRelay: ReadinessHandler {
             request.showsTokenIDs = asked.returnsTokenIDs
         }
         request.keepsText = call.keepsText || call.mayResume
-        if call.edits.model != nil { request.model = BodyEdits.quoted(call.modelName) }
+        if call.renamesModel { request.model = BodyEdits.quoted(call.modelName) }
         answer.reset(request)
     }
 
@@ -87,6 +88,7 @@ package final class StreamRelay: ReadinessHandler {
         if let upstream, !upstream.stream.isClosed { upstream.stream.handler = client.parking }
         if !client.stream.isClosed { client.stream.handler = client.parking }
         upstream = nil
+        call = nil
         tail.release()
     }
 

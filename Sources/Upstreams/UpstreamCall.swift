@@ -27,7 +27,15 @@ package final class UpstreamCall {
     /// `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`.
     package var path: StaticString = "/v1/chat/completions"
     package var modelName = ""
-    package var edits = BodyEdits()
+    /// What changes in the body. Nothing does in most requests: to ask, ask ``hasEdits``.
+    package var edits: BodyEdits {
+        get { someEdits ?? BodyEdits() }
+        set { someEdits = newValue }
+    }
+    private var someEdits: BodyEdits?
+    var hasEdits: Bool { someEdits != nil }
+    /// What the client calls the model goes back into its answer: the replica calls it otherwise.
+    package var renamesModel: Bool { someEdits?.model != nil }
     /// Fields for the replica besides its own and the framing, each with its line end.
     package var forwardedFields = ByteWriter()
     package var deadline = Moment.never
@@ -78,9 +86,14 @@ package final class UpstreamCall {
     package var result: Result<ForwardResult, GatewayError>?
     /// The machine of the request while it is forwarded.
     var journey: LoopUpstreams.Journey?
+    /// That of the request before, for the next one.
+    var restingJourney: LoopUpstreams.Journey?
+    /// The connection with a reply that was read whole.
+    var wholeReply: ClientConnection?
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
     var activePlace = -1
-    /// The request as it goes to the replica: the head, and the body unless that is sent from the client's buffer.
+    /// The request as it goes to the replica, where that did not take all of it at once: the head, and the body unless
+    /// that is sent from the client's buffer.
     var outgoing = ByteWriter()
     /// The last error inside a 200, to see whose fault it is; at most ``errorBytesMax``.
     private(set) var inBandError: [UInt8] = []
@@ -103,7 +116,7 @@ package final class UpstreamCall {
         kind = nil
         isStream = false
         modelRange = .empty
-        edits = BodyEdits()
+        if hasEdits { someEdits = nil }
         forwardedFields.removeAll()
         deadline = .never
         keepsText = false
@@ -113,7 +126,8 @@ package final class UpstreamCall {
         broken = nil
         sendsBefore = 0
         usage = nil
-        reply = nil
+        if reply != nil { reply = nil }
+        wholeReply = nil
         queueWait = .zero
         firstContentAt = .zero
         sentAt = .zero
@@ -126,7 +140,7 @@ package final class UpstreamCall {
         notice = DeathNotice()
         panicEnd = .never
         if !inBandError.isEmpty { inBandError = [] }
-        outgoing.release()
+        if !outgoing.isEmpty { outgoing.release() }
         relay.reset()
     }
 
@@ -182,7 +196,7 @@ package final class UpstreamCall {
         guard let request else {
             return AttemptRequest(model: modelName, isStream: false, choices: 1, traits: [], maxTokens: nil)
         }
-        var traits: AttemptRequest.Traits = []
+        var traits = AttemptRequest.Traits(rawValue: 0)
         if request.hasGrammar { traits.insert(.constrained) }
         if request.hasPenalties { traits.insert(.penalties) }
         if request.hasLogprobs { traits.insert(.logprobs) }
@@ -220,11 +234,15 @@ package final class ReadReply {
     init(_ chunk: ChatChunk) { self.chunk = chunk }
 }
 
-/// A reply that was read whole.
+/// A reply that was read whole: it lies in its call, until ``LoopUpstreams/finish(_:in:)`` or the next request.
+///
+/// Not a reference that counts, because every stage hands it on.
 public struct WholeReply {
-    let connection: ClientConnection
-    let replica: Replica
+    unowned(unsafe) let call: UpstreamCall  // Whoever is handed the reply has made the call.
 
     /// The body's bytes.
-    public func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result { connection.withBody(read) }
+    public func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result {
+        guard let connection = call.wholeReply else { return read(Span()) }
+        return connection.withBody(read)
+    }
 }

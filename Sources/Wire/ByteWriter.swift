@@ -21,6 +21,8 @@ public struct ByteWriter: ~Copyable {
     deinit { free(base) }
 
     public var isEmpty: Bool { count == 0 }
+    /// It owns memory, whether something is in it or not.
+    public var hasRoom: Bool { base != nil }
 
     /// What was written so far.
     public var bytes: Span<UInt8> {

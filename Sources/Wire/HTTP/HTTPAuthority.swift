@@ -13,7 +13,7 @@ extension Span where Element == UInt8 {
             guard close < end, isIPv6Address(at + 1..<close) else { return false }
             at = close + 1
         } else {
-            while at < end, ByteSet.hostName.contains(self[at]) { at &+= 1 }
+            at = firstUnusualInHost(from: at, to: end)
             guard at > range.lowerBound, at - range.lowerBound <= 255 else { return false }
         }
         if at == end { return true }

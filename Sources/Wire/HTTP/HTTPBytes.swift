@@ -81,6 +81,12 @@ extension Span where Element == UInt8 {
         }
     }
 
+    /// The first byte in `start..<end` that is no letter, digit, `-`, `.` or `_`; else `end`.
+    @inline(__always)
+    func firstUnusualInHost(from start: Int, to end: Int) -> Int {
+        first(from: start, to: end, weir_host_specials16) { !ByteSet.hostName.contains($0) }
+    }
+
     /// The first byte in `start..<end` that is meant, else `end`: sixteen at a time, as long as the buffer has so many.
     ///
     /// - In: `search`, one bit for each of sixteen bytes that is meant; `isMeant`, the same for one byte.
@@ -205,6 +211,12 @@ extension Span where Element == UInt8 {
     /// `start..<end` without spaces and tabs at either end.
     @inline(__always)
     func trimmed(from start: Int, to end: Int) -> Range<Int> {
+        // A space in front of the value, and none behind it.
+        if end &- start > 1, start >= 0, end <= count, self[unchecked: start] == ASCII.space,
+            self[unchecked: start &+ 1] > ASCII.space, self[unchecked: end &- 1] > ASCII.space
+        {
+            return start &+ 1..<end
+        }
         var first = start
         var last = end
         while first < last, self[first] == ASCII.space || self[first] == ASCII.tab { first &+= 1 }
@@ -215,12 +227,17 @@ extension Span where Element == UInt8 {
     /// A number of decimal digits and nothing else, at most 2^53 (what every JSON reader can hold).
     func decimal(_ range: Range<Int>) -> Int? {
         guard !range.isEmpty else { return nil }
+        // Fifteen digits are below that whatever they are.
+        let isShort = range.count < 16
+        let digits = extracting(range)
         var value = 0
-        for index in range {
-            let digit = self[index] &- ASCII.zero
+        var index = 0
+        while index < digits.count {
+            let digit = digits[unchecked: index] &- ASCII.zero
             guard digit < 10 else { return nil }
             value = value &* 10 &+ Int(digit)
-            guard value <= 1 << 53 else { return nil }
+            guard isShort || value <= 1 << 53 else { return nil }
+            index &+= 1
         }
         return value
     }

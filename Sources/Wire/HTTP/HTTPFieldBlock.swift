@@ -1,3 +1,26 @@
+import CVectors
+
+/// One line of a head, without its CRLF.
+struct HeadLine {
+    let start: Int
+    /// The first one; `end` where there is none.
+    let colon: Int
+    let end: Int
+
+    init(start: Int, colon: Int, end: Int) {
+        self.start = start
+        self.colon = colon
+        self.end = end
+    }
+
+    /// A line that was found on its own.
+    init(_ bytes: Span<UInt8>, _ line: Range<Int>) {
+        start = line.lowerBound
+        end = line.upperBound
+        colon = bytes.firstIndex(of: ASCII.colon, from: start, to: end)
+    }
+}
+
 /// The lines of one head: finds them as bytes arrive, and keeps what its fields are.
 ///
 /// Used again for every head of a connection, so it allocates only until the largest head was seen.
@@ -30,6 +53,38 @@ struct FieldBlock: ~Copyable {
 
     // MARK: Lines
 
+    /// Lines that are found at once; a longer head is read line by line.
+    private static let linesAtOnce = 40
+
+    /// Hands the lines of the whole head to `read`, if all of it is there and its lines end as they should: that finds
+    /// the lines of most heads in one go. The empty line at the end is not among them.
+    ///
+    /// - In: `bound`, the most bytes that the head may have.
+    /// - Returns: where the head ends; nil when it has to be read line by line, which also finds what is wrong with it.
+    @inline(__always)
+    mutating func readLines(
+        _ bytes: Span<UInt8>, bound: Int, _ read: (Int, inout FieldBlock, HeadLine) throws(HTTPViolation) -> Void
+    ) throws(HTTPViolation) -> Int? {
+        try withUnsafeTemporaryAllocation(of: weir_line.self, capacity: Self.linesAtOnce) {
+            lines throws(HTTPViolation) -> Int? in
+            let origin = origin
+            let count = bytes.extracting(origin..<bytes.count).withUnsafeBufferPointer { head in
+                guard let start = head.baseAddress else { return 0 }
+                return weir_head_lines(start, head.count, lines.baseAddress, Self.linesAtOnce)
+            }
+            // So many were filled in.
+            guard count > 1, Int(lines[count &- 1].end) &+ 2 <= bound else { return nil }
+            for index in 0..<count &- 1 {
+                let line = lines[index]
+                let place = HeadLine(
+                    start: origin &+ Int(line.start), colon: origin &+ Int(line.colon), end: origin &+ Int(line.end))
+                try read(index, &self, place)
+            }
+            lineStart = origin &+ Int(lines[count &- 1].end) &+ 2
+            return lineStart
+        }
+    }
+
     /// The next whole line without its CRLF, or nothing when it has not arrived whole.
     ///
     /// - In: `bound`, the end of what the line may reach including its CRLF.
@@ -61,12 +116,13 @@ struct FieldBlock: ~Copyable {
     ///
     /// Source: RFC 9112 §5, RFC 9110 §5.
     mutating func parseField(
-        _ bytes: Span<UInt8>, _ line: Range<Int>, singletons: UInt64, limit: Int
+        _ bytes: Span<UInt8>, _ line: HeadLine, singletons: UInt64, limit: Int
     ) throws(HTTPViolation) {
-        let start = line.lowerBound
-        let end = line.upperBound
-        if bytes[start] == ASCII.space || bytes[start] == ASCII.tab { throw .foldedField }
-        let colon = bytes.firstIndex(of: ASCII.colon, from: start, to: end)
+        let start = line.start
+        let end = line.end
+        let colon = line.colon
+        let first = bytes[start]
+        if first == ASCII.space || first == ASCII.tab { throw .foldedField }
         guard colon < end else { throw .missingColon }
         guard colon > start else { throw .emptyFieldName }
         let id = FieldID.named(bytes, from: start, to: colon)
@@ -79,9 +135,11 @@ struct FieldBlock: ~Copyable {
             present |= bit
         }
         guard fields.count < limit else { throw .tooManyFields }
+        let value = bytes.trimmed(from: colon &+ 1, to: end)
         fields.append(
             HTTPField(
-                name: ByteRange(start..<colon), value: ByteRange(bytes.trimmed(from: colon &+ 1, to: end)), id: id))
+                name: ByteRange(start: start, count: colon &- start),
+                value: ByteRange(start: value.lowerBound, count: value.upperBound &- value.lowerBound), id: id))
     }
 
     private func checkName(_ bytes: Span<UInt8>, _ name: Range<Int>, _ id: FieldID) throws(HTTPViolation) {

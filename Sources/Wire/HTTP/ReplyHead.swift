@@ -12,7 +12,7 @@ package enum ReplyProgress: Equatable, Sendable {
 /// As strict as ``RequestHead``: a replica whose framing can be read in two ways has failed.
 /// - Owns: the fields' memory, which it keeps until ``release()``.
 /// Source: RFC 9110 §15, RFC 9112 §4, §6.3.
-package struct ReplyHead: ~Copyable {
+package final class ReplyHead {
     package private(set) var status = 0
     package private(set) var minorVersion = 1
     /// How the body is counted. `.none` for replies to HEAD and for 204 and 304, whatever they announce.
@@ -39,13 +39,13 @@ package struct ReplyHead: ~Copyable {
     package func count(of id: FieldID) -> Int { block.count(of: id) }
 
     /// Forgets a head that is not complete: the next ``parse(_:from:limits:requestMethod:)`` begins anew.
-    package mutating func reset() { phase = .finished }
+    package func reset() { phase = .finished }
 
     /// Gives the memory of the fields back; what was found out from them stays.
-    package mutating func releaseFields() { block.release() }
+    package func releaseFields() { block.release() }
 
     /// Gives the memory back that large heads needed.
-    package mutating func release() {
+    package func release() {
         block.release()
         phase = .finished
     }
@@ -56,7 +56,7 @@ package struct ReplyHead: ~Copyable {
     /// - Out: `.interim` at most eight times, then `.complete` once.
     /// - Throws: what is wrong, the same however the input was split.
     /// - Cost: O(new bytes); no allocation once the field array has grown.
-    package mutating func parse(
+    package func parse(
         _ bytes: Span<UInt8>, from origin: Int, limits: HeadLimits, requestMethod: HTTPMethod
     ) throws(HTTPViolation) -> ReplyProgress {
         precondition(origin >= 0 && origin <= bytes.count)
@@ -64,6 +64,7 @@ package struct ReplyHead: ~Copyable {
         if phase == .finished || phase == .afterInterim || !block.continues(in: bytes, from: origin) {
             block.begin(at: origin)
             phase = .statusLine
+            if let progress = try parseAtOnce(bytes, limits, requestMethod) { return progress }
         }
         let entered = phase
         phase = .finished
@@ -83,10 +84,29 @@ package struct ReplyHead: ~Copyable {
         }
         while let line = try block.nextLine(bytes, bound: headEnd, orThrow: .headTooLarge) {
             if line.isEmpty { return try finish(bytes, requestMethod) }
-            try block.parseField(bytes, line, singletons: Self.singletons, limit: limits.fields)
+            let place = HeadLine(bytes, line)
+            try block.parseField(bytes, place, singletons: Self.singletons, limit: limits.fields)
         }
         phase = .fields
         return .incomplete
+    }
+
+    /// Reads a head that is there as a whole, as most are. - Returns: nil when it is not, or looks unusual.
+    private func parseAtOnce(
+        _ bytes: Span<UInt8>, _ limits: HeadLimits, _ requestMethod: HTTPMethod
+    ) throws(HTTPViolation) -> ReplyProgress? {
+        phase = .finished
+        let end = try block.readLines(bytes, bound: min(limits.headBytes, bytes.count)) {
+            index, block, line throws(HTTPViolation) in
+            if index > 0 {
+                return try block.parseField(bytes, line, singletons: Self.singletons, limit: limits.fields)
+            }
+            guard line.end - line.start <= limits.requestLineBytes else { throw .statusLineTooLong }
+            try parseStatusLine(bytes, line.start..<line.end)
+        }
+        if end != nil { return try finish(bytes, requestMethod) }
+        phase = .statusLine
+        return nil
     }
 
     private static var singletons: UInt64 {
@@ -97,7 +117,7 @@ package struct ReplyHead: ~Copyable {
     /// `version SP status SP [reason]`: the second space is required, the reason is not kept.
     ///
     /// Source: RFC 9112 §4.
-    private mutating func parseStatusLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HTTPViolation) {
+    private func parseStatusLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HTTPViolation) {
         let start = line.lowerBound
         guard line.count >= 8 else { throw .statusLine }
         minorVersion = try bytes.minorVersion(at: start)
@@ -110,7 +130,7 @@ package struct ReplyHead: ~Copyable {
         status = code
     }
 
-    private mutating func finish(
+    private func finish(
         _ bytes: Span<UInt8>, _ requestMethod: HTTPMethod
     ) throws(HTTPViolation) -> ReplyProgress {
         let announced = try block.announcedFraming(bytes, minorVersion: minorVersion)

@@ -1,9 +1,10 @@
 /// A request's method, target and fields, as ranges of the buffer that it was read into.
 ///
-/// Used again for every request of a connection, and never copied. What it accepts and refuses: docs/http.md.
+/// Used again for every request of a connection; an object, because whoever asks it would copy a struct that lies in
+/// one. What it accepts and refuses: docs/http.md.
 /// - Owns: the fields' memory, which it keeps until ``release()``.
 /// Source: RFC 9110, RFC 9112.
-package struct RequestHead: ~Copyable {
+package final class RequestHead {
     package private(set) var method = HTTPMethod.other
     package private(set) var methodText = ByteRange.empty
     /// Path and query. Of an absolute URL the part behind the authority; `/` where it has none; `*` if that was asked.
@@ -41,13 +42,13 @@ package struct RequestHead: ~Copyable {
     package func count(of id: FieldID) -> Int { block.count(of: id) }
 
     /// Forgets a head that is not complete: the next ``parse(_:from:limits:)`` begins anew.
-    package mutating func reset() { phase = .finished }
+    package func reset() { phase = .finished }
 
     /// Gives the memory of the fields back; what was found out from them stays, but for the ranges.
-    package mutating func releaseFields() { block.release() }
+    package func releaseFields() { block.release() }
 
     /// Gives the memory back that large heads needed.
-    package mutating func release() {
+    package func release() {
         block.release()
         phase = .finished
     }
@@ -59,11 +60,14 @@ package struct RequestHead: ~Copyable {
     /// - Out: `.complete` once, with all ranges valid for `bytes`. The call after that begins a new head.
     /// - Throws: what is wrong, as soon as the line it is in has arrived; the same however the input was split.
     /// - Cost: O(new bytes); no allocation once the field array has grown.
-    package mutating func parse(
+    package func parse(
         _ bytes: Span<UInt8>, from origin: Int, limits: HeadLimits
     ) throws(HTTPViolation) -> HeadProgress {
         precondition(origin >= 0 && origin <= bytes.count)
-        if phase == .finished || !block.continues(in: bytes, from: origin) { begin(at: origin) }
+        if phase == .finished || !block.continues(in: bytes, from: origin) {
+            begin(at: origin)
+            if let end = try parseAtOnce(bytes, from: origin, limits) { return .complete(end: end) }
+        }
         let entered = phase
         phase = .finished
         if entered == .requestLine {
@@ -78,10 +82,28 @@ package struct RequestHead: ~Copyable {
                 try finish(bytes)
                 return .complete(end: block.lineStart)
             }
-            try block.parseField(bytes, line, singletons: Self.singletons, limit: limits.fields)
+            let place = HeadLine(bytes, line)
+            try block.parseField(bytes, place, singletons: Self.singletons, limit: limits.fields)
         }
         phase = .fields
         return .incomplete
+    }
+
+    /// Reads a head that is there as a whole, as most are. - Returns: nil when it is not, or looks unusual.
+    private func parseAtOnce(
+        _ bytes: Span<UInt8>, from origin: Int, _ limits: HeadLimits
+    ) throws(HTTPViolation) -> Int? {
+        phase = .finished
+        let end = try block.readLines(bytes, bound: min(limits.headBytes, bytes.count)) {
+            index, block, line throws(HTTPViolation) in
+            if index > 0 {
+                return try block.parseField(bytes, line, singletons: Self.singletons, limit: limits.fields)
+            }
+            guard line.end - line.start <= limits.requestLineBytes else { throw .requestLineTooLong }
+            try parseRequestLine(bytes, line.start..<line.end)
+        }
+        if end == nil { phase = .requestLine } else { try finish(bytes) }
+        return end
     }
 
     /// Fields that decide what a request means: two of them would let two readers choose differently.
@@ -92,7 +114,7 @@ package struct RequestHead: ~Copyable {
             | FieldID.accessControlRequestMethod.bit
     }
 
-    private mutating func begin(at origin: Int) {
+    private func begin(at origin: Int) {
         block.begin(at: origin)
         phase = .requestLine
         emptyLines = 0
@@ -107,7 +129,7 @@ package struct RequestHead: ~Copyable {
     }
 
     /// - Out: whether the request line is there.
-    private mutating func parseFirstLine(
+    private func parseFirstLine(
         _ bytes: Span<UInt8>, from origin: Int, _ limits: HeadLimits
     ) throws(HTTPViolation) -> Bool {
         let headEnd = origin + limits.headBytes
@@ -129,7 +151,7 @@ package struct RequestHead: ~Copyable {
         }
     }
 
-    private mutating func finish(_ bytes: Span<UInt8>) throws(HTTPViolation) {
+    private func finish(_ bytes: Span<UInt8>) throws(HTTPViolation) {
         if let field = block.first(.host) {
             guard bytes.isAuthority(field.range) else { throw .host }
             // RFC 9112 §3.2.2: the authority of an absolute URL replaces the field.
@@ -152,7 +174,7 @@ extension RequestHead {
     /// `method SP target SP version`, one space each.
     ///
     /// Source: RFC 9112 §3; RFC 9113 §3.4 for the preface of HTTP/2.
-    private mutating func parseRequestLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HTTPViolation) {
+    private func parseRequestLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HTTPViolation) {
         let start = line.lowerBound
         let space = bytes.firstIndex(of: ASCII.space, from: start, to: line.upperBound)
         guard space > start, bytes.consists(of: .token, from: start, to: space) else {
@@ -180,7 +202,7 @@ extension RequestHead {
     }
 
     /// Source: RFC 9112 §3.2.
-    private mutating func parseTarget(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
+    private func parseTarget(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
         if bytes[range.lowerBound] == ASCII.slash {
             return try parsePath(bytes, range)
         }
@@ -194,7 +216,7 @@ extension RequestHead {
         try parseAbsoluteURL(bytes, range)
     }
 
-    private mutating func parsePath(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
+    private func parsePath(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
         var mark = range.upperBound
         var set = ByteSet.path
         var at = bytes.firstUnusualInPath(from: range.lowerBound, to: range.upperBound)
@@ -217,7 +239,7 @@ extension RequestHead {
     }
 
     /// `http://host/path`: what a client sends that takes us for its proxy.
-    private mutating func parseAbsoluteURL(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
+    private func parseAbsoluteURL(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HTTPViolation) {
         var start = range.lowerBound
         if range.count > 7, bytes.stands("http://", at: start) {
             start += 7

@@ -92,16 +92,17 @@ package struct JSONScanner: ~Escapable {
             return nil
         }
         let quote = isFirst ? at : at &+ 1
-        // The comma, the quote, sixteen bytes, the second quote and the colon.
-        guard quote &+ 18 <= bytes.count, bytes[unchecked: quote] == UInt8(ascii: "\""),
+        // The shortest member is `"":0}`.
+        guard quote &+ 5 <= bytes.count, bytes.count >= 16, bytes[unchecked: quote] == UInt8(ascii: "\""),
             isFirst || bytes[unchecked: at] == UInt8(ascii: ",")
         else { return try spacedMember() }
-        var found = JSONStringSearch.specials(in: bytes, at: quote &+ 1)
-        if found == 0, quote &+ 34 <= bytes.count {
-            found = JSONStringSearch.specials(in: bytes, at: quote &+ 17) &<< 16
+        var found = JSONStringSearch.specials(in: bytes, from: quote &+ 1)
+        if found == 0, quote &+ 17 < bytes.count {
+            found = JSONStringSearch.specials(in: bytes, from: quote &+ 17) &<< 16
         }
         let end = quote &+ 1 &+ found.trailingZeroBitCount
-        guard found != 0, bytes[unchecked: end] == UInt8(ascii: "\""), bytes[unchecked: end &+ 1] == UInt8(ascii: ":")
+        guard found != 0, end &+ 1 < bytes.count, bytes[unchecked: end] == UInt8(ascii: "\""),
+            bytes[unchecked: end &+ 1] == UInt8(ascii: ":")
         else { return try spacedMember() }
         isFirst = false
         at = end &+ 2
@@ -227,10 +228,13 @@ extension JSONScanner {
     @inline(__always)
     mutating func quoted() throws(JSONProblem) -> JSONString {
         let start = at &+ 1
-        guard start &+ 16 <= bytes.count else { return try longString(plain: 0) }
-        let found = JSONStringSearch.specials(in: bytes, at: start)
+        guard start < bytes.count, bytes.count >= 16 else { return try longString(plain: 0) }
+        var found = JSONStringSearch.specials(in: bytes, from: start)
+        if found == 0, start &+ 16 < bytes.count {
+            found = JSONStringSearch.specials(in: bytes, from: start &+ 16) &<< 16
+        }
         let end = start &+ found.trailingZeroBitCount
-        guard found != 0 else { return try longString(plain: 16) }
+        guard found != 0 else { return try longString(plain: start &+ 32 <= bytes.count ? 32 : 0) }
         guard bytes[unchecked: end] == UInt8(ascii: "\"") else { return try longString(plain: 0) }
         at = end &+ 1
         return JSONString(raw: ByteRange(start: start, count: end &- start), hasEscapes: false)

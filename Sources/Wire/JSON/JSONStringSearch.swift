@@ -9,6 +9,15 @@ enum JSONStringSearch {
         bytes.withUnsafeBufferPointer { weir_json_specials16($0.baseAddress.unsafelyUnwrapped + index) }
     }
 
+    /// The same from `index` on for those of the sixteen bytes that there are; bits behind the end are zero.
+    ///
+    /// - Precondition: `index` is before the end, and there are sixteen bytes in all.
+    @inline(__always)
+    static func specials(in bytes: Span<UInt8>, from index: Int) -> UInt32 {
+        let start = min(index, bytes.count &- 16)
+        return specials(in: bytes, at: start) &>> UInt32(truncatingIfNeeded: index &- start)
+    }
+
     /// The first index from `index` on whose byte is a quote, a backslash, a control character or not ASCII; `count`
     /// when there is none.
     ///

@@ -22,8 +22,8 @@ func parserMeasurements() -> [Measurement] {
     let framed = Array("\(String(event.count, radix: 16))\r\n".utf8) + event + [13, 10]
     let limits = HeadLimits(headBytes: 32_768, requestLineBytes: 8_192, fields: 100)
     let chunkLimits = ChunkedDecoder.Limits(extensionBytes: 1_024, trailerBytes: 8_192, trailerFields: 32)
-    var requestHead = RequestHead()
-    var replyHead = ReplyHead()
+    let requestHead = RequestHead()
+    let replyHead = ReplyHead()
     return [
         .of("request head, \(request.count) bytes, 12 fields") { _ in
             (try? requestHead.parse(request.span, from: 0, limits: limits)) == nil ? 0 : requestHead.fields.count

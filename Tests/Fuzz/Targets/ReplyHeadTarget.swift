@@ -41,7 +41,7 @@ private struct Head: Equatable {
     let keepsAlive: Bool
     let fields: [Field]
 
-    init(_ head: borrowing ReplyHead, of bytes: [UInt8]) {
+    init(_ head: ReplyHead, of bytes: [UInt8]) {
         status = head.status
         minorVersion = head.minorVersion
         framing = head.framing
@@ -61,7 +61,7 @@ private struct Head: Equatable {
 private func read(
     _ bytes: [UInt8], _ arrival: Arrival, _ method: HTTPMethod, limits: HeadLimits = limits
 ) -> Outcome {
-    var head = ReplyHead()
+    let head = ReplyHead()
     var interims = 0
     var origin = 0
     for end in arrival.ends(of: bytes) {

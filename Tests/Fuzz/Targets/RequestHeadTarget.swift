@@ -50,7 +50,7 @@ private struct Head: Equatable {
     /// All but Host, which an absolute URL overrules.
     let fields: [Field]
 
-    init(_ head: borrowing RequestHead, of bytes: [UInt8]) {
+    init(_ head: RequestHead, of bytes: [UInt8]) {
         method = bytes[head.methodText]
         target = head.isAsteriskTarget ? [0x2A] : bytes[head.target]
         minorVersion = head.minorVersion
@@ -76,7 +76,7 @@ private struct Head: Equatable {
 private func read(
     _ bytes: [UInt8], _ arrival: Arrival, from origin: Int = 0, limits: HeadLimits = limits
 ) -> Outcome {
-    var head = RequestHead()
+    let head = RequestHead()
     for end in arrival.ends(of: bytes) {
         do throws(HTTPViolation) {
             switch try head.parse(bytes.span.extracting(0..<end), from: origin, limits: limits) {

@@ -18,7 +18,7 @@ struct ReadRequest: Equatable, CustomStringConvertible {
     /// Bytes of the head.
     var length: Int
 
-    init(_ head: borrowing RequestHead, _ bytes: [UInt8], length: Int) {
+    init(_ head: RequestHead, _ bytes: [UInt8], length: Int) {
         method = head.method
         methodText = bytes.text(head.methodText)
         target = bytes.text(head.target)
@@ -93,12 +93,12 @@ extension [UInt8] {
 func readRequest(
     _ bytes: [UInt8], cuts: [Int] = [], padding: Int = 0, limits: HeadLimits = .usual
 ) -> Reading<ReadRequest> {
-    var head = RequestHead()
-    return readRequest(bytes, cuts: cuts, padding: padding, limits: limits, with: &head)
+    let head = RequestHead()
+    return readRequest(bytes, cuts: cuts, padding: padding, limits: limits, with: head)
 }
 
 func readRequest(
-    _ bytes: [UInt8], cuts: [Int] = [], padding: Int = 0, limits: HeadLimits = .usual, with head: inout RequestHead
+    _ bytes: [UInt8], cuts: [Int] = [], padding: Int = 0, limits: HeadLimits = .usual, with head: RequestHead
 ) -> Reading<ReadRequest> {
     let buffer = [UInt8](repeating: 0x0A, count: padding) + bytes
     for cut in cuts + [bytes.count] {
@@ -119,7 +119,7 @@ func readRequest(_ text: String, limits: HeadLimits = .usual) -> Reading<ReadReq
 func readReply(
     _ bytes: [UInt8], cuts: [Int] = [], to method: HTTPMethod = .post, limits: HeadLimits = .usual
 ) -> Reading<ReadReply> {
-    var head = ReplyHead()
+    let head = ReplyHead()
     var from = 0
     var interims = 0
     for cut in cuts + [bytes.count] {

@@ -53,7 +53,7 @@ import Wire
 
     @Test func `a parsed field is written as it was sent`() throws {
         let bytes = [UInt8](latin: request("X-Custom-Thing:  a b \r\n"))
-        var head = RequestHead()
+        let head = RequestHead()
         _ = try head.parse(bytes.span, from: 0, limits: .usual)
         let field = try #require(head.fields.last)
         #expect(written { $0.appendField(field, of: bytes.span) } == "X-Custom-Thing: a b\r\n")

@@ -62,7 +62,7 @@ import Wire
 
     @Test func `an interim reply's bytes may be dropped before the next head is read at the same place`() throws {
         var bytes = [UInt8](latin: Self.reply("103 Early Hints", "Link: a\r\n") + Self.reply("204 No Content"))
-        var head = ReplyHead()
+        let head = ReplyHead()
         let first = try head.parse(bytes.span, from: 0, limits: .usual, requestMethod: .get)
         guard case .interim(let end) = first else {
             Issue.record("the first reply is an interim one")
@@ -76,7 +76,7 @@ import Wire
     @Test func `the count of interim replies begins anew with each request`() throws {
         let text = String(repeating: Self.reply("100 Continue"), count: 5) + Self.reply("204 No Content")
         let bytes = [UInt8](latin: text + text)
-        var head = ReplyHead()
+        let head = ReplyHead()
         var from = 0
         var finals = 0
         while from < bytes.count {

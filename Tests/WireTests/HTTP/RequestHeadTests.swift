@@ -145,7 +145,7 @@ import Wire
         let first = "POST /a?b HTTP/1.1\r\nHost: one\r\nExpect: 100-continue\r\nContent-Length: 0\r\nX-A: 1\r\n\r\n"
         let second = "GET /c HTTP/1.0\r\n\r\n"
         let bytes = [UInt8](latin: first + second)
-        var head = RequestHead()
+        let head = RequestHead()
         guard case .complete(let end) = try head.parse(bytes.span, from: 0, limits: .usual) else {
             Issue.record("the first request is complete")
             return
@@ -156,24 +156,24 @@ import Wire
     }
 
     @Test func `a head that was begun elsewhere or refused does not leak into the next`() throws {
-        var head = RequestHead()
+        let head = RequestHead()
         let begun = [UInt8](latin: "POST /a HTTP/1.1\r\nHost: one\r\nContent-Length: 5\r\nX-")
         #expect(try head.parse(begun.span, from: 0, limits: .usual) == .incomplete)
         head.reset()
         let clean = readRequest("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         let bytes = [UInt8](latin: "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        #expect(readRequest(bytes, with: &head) == clean)
+        #expect(readRequest(bytes, with: head) == clean)
 
         let bad = [UInt8](latin: "POST /a HTTP/1.1\r\nHost: one\r\nHost: two\r\n\r\n")
         #expect(throws: HTTPViolation.duplicateField) { try head.parse(bad.span, from: 0, limits: .usual) }
-        #expect(readRequest(bytes, with: &head) == clean)
+        #expect(readRequest(bytes, with: head) == clean)
         head.release()
-        #expect(readRequest(bytes, with: &head) == clean)
+        #expect(readRequest(bytes, with: head) == clean)
     }
 
     @Test func `look-ups find the first of several and count them all`() throws {
         let bytes = [UInt8](latin: request("Accept: a\r\nX-Other: 1\r\nACCEPT: b\r\n"))
-        var head = RequestHead()
+        let head = RequestHead()
         _ = try head.parse(bytes.span, from: 0, limits: .usual)
         #expect(head.first(.accept).map { bytes.text($0) } == "a")
         #expect(head.first(.other).map { bytes.text($0) } == "1")
@@ -186,7 +186,7 @@ import Wire
     @Test func `without its fields a head still says how its body is framed, and the next is read as ever`() throws {
         let text = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nX-A: 1\r\n\r\n"
         let bytes = [UInt8](text.utf8)
-        var head = RequestHead()
+        let head = RequestHead()
         for _ in 0..<2 {
             #expect(try head.parse(bytes.span, from: 0, limits: .usual) == .complete(end: bytes.count))
             #expect(head.fieldCount == 3 && head.first(.host) != nil)

@@ -1,0 +1,27 @@
+import Wire
+
+/// One piece of memory that connections of a loop use in turn, each for a message that comes or goes at once.
+///
+/// Nearly every message does: it is received, read and passed on within one turn of the loop. So the memory is made
+/// once; who has to wait in the middle of a message keeps it, and the next one makes some anew.
+/// - Bound: one piece of at most ``keptBytes``.
+/// - Isolation: its loop.
+package final class SpareRoom {
+    private static let keptBytes = 64 << 10
+    private var bytes = ByteWriter()
+
+    package init() {}
+
+    /// Gives `writer` the memory, if it has none of its own.
+    package func lend(to writer: inout ByteWriter) {
+        if !writer.hasRoom { swap(&bytes, &writer) }
+    }
+
+    /// Empties `writer` and takes its memory back.
+    package func takeBack(_ writer: inout ByteWriter) {
+        guard writer.hasRoom else { return }
+        if bytes.hasRoom || writer.count > Self.keptBytes { return writer.release() }
+        writer.removeAll()
+        swap(&bytes, &writer)
+    }
+}
