@@ -4,7 +4,8 @@ import Glibc
 ///
 /// A send wakes its receiver, and to wake a process that sleeps costs more than to hand bytes to one that is awake.
 /// Sends that follow each other closely, those to one receiver first, find it awake but for the first of them: on one
-/// machine that halves the wake-ups and takes a tenth off a request's CPU time. Sends to one socket become one.
+/// machine that halves the wake-ups and takes a tenth off a request's CPU time. Sends to one socket become one, and
+/// those to replicas go first.
 ///
 /// - Isolation: the loop's thread.
 /// - Bounds: `roomBytes` of bytes; a turn that sends more makes its sends in pieces.

@@ -40,7 +40,7 @@ package final class Stream: EventSource {
     private var rest: [UInt8] = []
     private var isEnding = false
     /// Which sockets' sends belong together.
-    private var lane: UInt8 = 0
+    private var lane = SendQueue.lanes - 1
 
     /// Takes over a connected, non-blocking socket.
     init(on loop: EventLoop, descriptor: Int32, isConnecting: Bool, tls: TLSSession?) throws(SocketError) {
@@ -83,7 +83,7 @@ package final class Stream: EventSource {
             if let tls { session = try tls.context.connect(descriptor, host: tls.host) }
             let stream = try Stream(on: loop, descriptor: descriptor, isConnecting: result != 0, tls: session)
             stream.canWrite = result == 0
-            stream.lane = 1 + UInt8(address.port % UInt16(SendQueue.lanes - 1))
+            stream.lane = UInt8(address.port % UInt16(SendQueue.lanes - 1))
             return stream
         } catch {
             Glibc.close(descriptor)
