@@ -171,7 +171,8 @@ def test_a_stream_may_break_twice(stage):
 
 
 def test_the_log_and_the_metrics_name_the_way(stage, shared):
-    # A gateway of its own: a stream is counted when its client has it already, so an earlier test's may be still to come.
+    # A gateway of its own: a stream is counted when its client has it already, so an earlier test's may be still
+    # to come.
     stage = Stage(shared, stage.kind)
     stage.use(Engine(stage.kind))
     sample = f'weir_resumes_total{{outcome="ok",pool="main",way="{KINDS[stage.kind]}"}}'
