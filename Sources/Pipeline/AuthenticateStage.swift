@@ -61,7 +61,8 @@ struct AuthenticateStage {
             }
             services.metrics.tokenCache(hit: false)
             let caller = caller(try services.shared.authenticator.authenticate(value, now: now))
-            services.tokens.insert(value, principal: caller.principal, attachment: caller, generation: generation)
+            services.tokens.insert(
+                value, principal: caller.principal, attachment: caller, now: now, generation: generation)
             return caller
         }
     }

@@ -57,7 +57,7 @@ package final class LoopServices {
         self.loop = loop
         self.shared = shared
         self.upstreams = upstreams
-        tokens = TokenCache(capacity: max(1, tokenCacheEntries), credentialBytesMax: 8_192)
+        tokens = TokenCache(capacity: tokenCacheEntries, credentialBytesMax: 8_192)
         self.metrics = metrics
         self.accessLog = accessLog
         self.settings = settings

@@ -52,6 +52,18 @@ extension Span where Element == UInt8 {
         }
     }
 
+    /// Whether these are exactly the bytes of `other`.
+    public func equals(_ other: Span<UInt8>) -> Bool {
+        guard count == other.count else { return false }
+        return withUnsafeBufferPointer { bytes in
+            other.withUnsafeBufferPointer { other in
+                guard let left = bytes.baseAddress, let right = other.baseAddress else { return true }
+                // Both have `count` bytes.
+                return memcmp(left, right, bytes.count) == 0
+            }
+        }
+    }
+
     /// Whether these bytes of a head are `lowercased`, of letters, digits, `-`, `/` and spaces, in any case.
     ///
     /// - Precondition: no control bytes, which no head that was accepted has.

@@ -124,7 +124,8 @@ import Testing
         func remember(_ value: [UInt8]) throws {
             let generation = authenticator.generation
             let principal = try authenticator.authenticate(value, now: Self.now)
-            cache.insert(value.span, principal: principal, attachment: Slot(), generation: generation)
+            cache.insert(
+                value.span, principal: principal, attachment: Slot(), now: Self.now, generation: generation)
             #expect(isCached(value))
         }
         let byKey = Array("Bearer \(stored.text)".utf8)

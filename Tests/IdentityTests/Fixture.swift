@@ -78,10 +78,6 @@ extension TokenCache {
     }
 }
 
-extension VerifiedCredentials {
-    func tag(of bytes: [UInt8]) -> UInt64 { tag(of: bytes.span) }
-}
-
 extension SHA256Digest {
     init?(_ bytes: [UInt8]) { self.init(bytes: bytes.span) }
 }

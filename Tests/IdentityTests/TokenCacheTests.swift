@@ -14,8 +14,10 @@ import Testing
     private func insert(_ text: String, expires: WallTime? = nil, generation: UInt64 = 0) -> TokenCache<Slot>.Entry {
         cache.insert(
             Array(text.utf8).span, principal: Principal(kind: .token, id: text, expires: expires), attachment: Slot(),
-            generation: generation)
+            now: now, generation: generation)
     }
+
+    private func second(_ second: Int64) -> WallTime { WallTime(secondsSinceEpoch: 1_700_000_000 + second) }
 
     private func lookup(_ text: String, now: WallTime? = nil, generation: UInt64 = 0) -> TokenCache<Slot>.Entry? {
         cache.lookup(Array(text.utf8).span, now: now ?? self.now, generation: generation)
@@ -65,14 +67,13 @@ import Testing
         let rest = [UInt8](repeating: 1, count: 16)
         let one = Array("aaaaaaaa".utf8) + zero + rest
         let other = Array("bbbbbbbb".utf8) + zero + rest
-        #expect(credentials.tag(of: one) == credentials.tag(of: other))
+        #expect(credentials.hash(of: one.span) == credentials.hash(of: other.span))
         func insert(_ bytes: [UInt8], _ id: String) {
             let principal = Principal(kind: .token, id: id)
-            credentials.insert(
-                bytes.span, VerifiedCredential(bytes.span, principal: principal, attachment: Slot(), generation: 0))
+            _ = credentials.insert(bytes.span, principal: principal, attachment: Slot(), now: now, generation: 0)
         }
         func found(_ bytes: [UInt8]) -> String? {
-            credentials.lookup(bytes.span, now: now, generation: 0)?.principal.id
+            credentials.lookup(bytes.span, now: now, generation: 0)?.header.principal.id
         }
         insert(one, "one")
         #expect(found(other) == nil)
@@ -120,15 +121,64 @@ import Testing
         #expect(lookup(longest) != nil)
     }
 
-    @Test func `it never holds more than its capacity, which is the next power of two`() {
-        #expect(TokenCache<Slot>(capacity: 1, credentialBytesMax: 8).capacity == 8)
-        #expect(TokenCache<Slot>(capacity: 65, credentialBytesMax: 8).capacity == 128)
+    @Test(arguments: [0, 1, 5, 64, 1_000, 4_000]) func `it never holds more than its capacity, and a flood fills it`(
+        capacity: Int
+    ) {
+        let cache = TokenCache<Slot>(capacity: capacity, credentialBytesMax: 100, seed: 3)
+        let principal = Principal(kind: .token, id: "")
         for number in 0..<10_000 {
-            insert("token \(number)")
-            #expect(cache.count <= 64)
+            cache.insert(
+                Array("token \(number)".utf8).span, principal: principal, attachment: Slot(), now: now, generation: 0)
+            #expect(cache.count <= capacity)
         }
-        // Eight-way sets fill unevenly, but a flood leaves none of them with room.
-        #expect(cache.count == 64)
+        #expect(cache.count == capacity)
+    }
+
+    @Test func `with capacity to spare, hardly any of many callers is forgotten, whatever their number`() {
+        let principal = Principal(kind: .token, id: "")
+        let cache = TokenCache<Slot>(capacity: 1_000_000, credentialBytesMax: 100, seed: 5)
+        let atFirst = cache.slotCount
+        #expect(atFirst <= 4_096)
+        for number in 0..<30_000 {
+            let bytes = Array("token \(number)".utf8)
+            cache.insert(bytes.span, principal: principal, attachment: Slot(), now: now, generation: 0)
+            #expect(cache.lookup(bytes.span, now: now, generation: 0) != nil)
+            #expect(cache.slotCount <= max(atFirst, cache.count * 3 + 16))
+            if [2_000, 4_500, 9_000, 20_000, 29_999].contains(number) {
+                #expect(Double(cache.count) > Double(number) * 0.99)
+                let found = (0...number).count {
+                    cache.lookup(Array("token \($0)".utf8).span, now: now, generation: 0) != nil
+                }
+                #expect(found == cache.count)
+            }
+        }
+    }
+
+    @Test func `callers whose tokens are renewed all the time take memory for those that are good`() {
+        let cache = TokenCache<Slot>(capacity: 1_000_000, credentialBytesMax: 100, seed: 7)
+        // A hundred new ones each second, good for a hundred seconds: 10,000 at a time.
+        var highest = 0
+        for number in 0..<200_000 {
+            let now = Int64(number / 100)
+            cache.insert(
+                Array("token \(number)".utf8).span,
+                principal: Principal(kind: .token, id: "", expires: second(now + 100)), attachment: Slot(),
+                now: second(now), generation: 0)
+            highest = max(highest, cache.count)
+        }
+        #expect(highest <= 11_000)
+        #expect(cache.slotCount <= 11_000 * 3)
+    }
+
+    @Test func `credentials of an older generation make room before the table grows`() {
+        let cache = TokenCache<Slot>(capacity: 1_000_000, credentialBytesMax: 100, seed: 9)
+        let principal = Principal(kind: .token, id: "")
+        for number in 0..<200_000 {
+            cache.insert(
+                Array("token \(number)".utf8).span, principal: principal, attachment: Slot(), now: now,
+                generation: UInt64(number / 10_000))
+        }
+        #expect(cache.slotCount <= 20_000 * 3)
     }
 
     @Test func `a credential in use outlives many that are seen once`() {
@@ -145,8 +195,8 @@ import Testing
             let attachment = Slot()
             slot = attachment
             cache.insert(
-                Array("a".utf8).span, principal: Principal(kind: .token, id: "a"), attachment: attachment, generation: 0
-            )
+                Array("a".utf8).span, principal: Principal(kind: .token, id: "a"), attachment: attachment, now: now,
+                generation: 0)
         }
         #expect(slot != nil)
         cache.removeAll()
@@ -157,7 +207,7 @@ import Testing
     /// The model forgets nothing; the cache may forget, but must never answer otherwise than the model.
     @Test func `whatever happens, a hit is what a dictionary would have said`() {
         var generator = SplitMix64(seed: 11)
-        for capacity in [8, 32, 256] {
+        for capacity in [8, 32, 256, 3_000] {
             let cache = TokenCache<Slot>(capacity: capacity, credentialBytesMax: 300, seed: generator.next())
             var model: [[UInt8]: (principal: Principal, generation: UInt64)] = [:]
             var generation: UInt64 = 0
@@ -170,12 +220,13 @@ import Testing
             for _ in 0..<20_000 {
                 let token = tokens[Int(generator.next() % UInt64(tokens.count))]
                 switch generator.next() % 200 {
-                case 0: generation += 1
+                case 0: if generator.next() % UInt64(capacity) < 8 { generation += 1 }
                 case 1...60:
                     let expires = WallTime(
                         nanosecondsSinceEpoch: now.nanosecondsSinceEpoch + Int64(generator.next() % 5_000))
                     let principal = Principal(kind: .token, id: "", expires: expires)
-                    cache.insert(token.span, principal: principal, attachment: Slot(), generation: generation)
+                    cache.insert(
+                        token.span, principal: principal, attachment: Slot(), now: now, generation: generation)
                     model[token] = (principal, generation)
                 default:
                     guard let found = cache.lookup(token.span, now: now, generation: generation) else { break }

@@ -8,8 +8,8 @@ package struct IdentitySettings: Equatable, Sendable {
     package var apiKeys: [APIKeySettings] = []
     /// Issuers of JSON Web Tokens. Default none; at most 64.
     package var jwt: [JWTIssuerSettings] = []
-    /// Verified tokens that each loop remembers. Default 65536; 0 (none) to 10000000.
-    package var tokenCacheEntries = 65_536
+    /// Verified tokens that each loop remembers at most. Default 1000000; 0 (none) to 10000000.
+    package var tokenCacheEntries = 1_000_000
 
     package init() {}
 }

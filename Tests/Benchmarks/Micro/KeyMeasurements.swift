@@ -34,9 +34,9 @@ func tokenMeasurements() -> [Measurement] {
 func tokenCacheMeasurements() -> [Measurement] {
     let principal = Principal(kind: .token, id: "bench/key")
     return keyCounts.map { count in
-        let cache = TokenCache<Principal>(capacity: count * 2, credentialBytesMax: 8_192)
+        let cache = TokenCache<Principal>(capacity: count, credentialBytesMax: 8_192)
         for index in 0..<count {
-            cache.insert(credential(index).span, principal: principal, attachment: principal, generation: 1)
+            cache.insert(credential(index).span, principal: principal, attachment: principal, now: now, generation: 1)
         }
         let sample = sampled(of: count, credential)
         return .of("\(count) keys") { index in
