@@ -65,8 +65,10 @@ package struct HealthSettings: Equatable, Sendable {
 /// said no, whatever came since the probe before. At most `excusesMax` in a row are excused, because a replica that
 /// goes on answering its page with 503 wants to be left alone.
 ///
-/// A replica that is only suspected (``isSuspected``) takes no new requests, and those that wait there stay: one broken
-/// connection says nothing of the others. Its first failed probe settles it, and is announced.
+/// A replica that is only suspected (``isSuspected``) takes no new requests, but see `Panic`; those that wait there
+/// stay: one broken connection says nothing of the others. Its first failed probe settles it, and is announced. Only
+/// probes that were sent after the suspicion began count, and real answers that came after it contradict them as they
+/// would while it is up.
 ///
 /// Pure: events go in, an ``Action`` comes out, and the prober performs it. Busy answers (429, 503) on traffic are no
 /// events of this machine.
@@ -142,8 +144,11 @@ package struct HealthMachine: Sendable {
     private var settings: HealthSettings
     package private(set) var intent: Intent
     package private(set) var health = Health.unknown
-    /// It is down because of traffic alone: no probe has failed since.
+    /// It is down because of traffic alone: no probe that counts has failed since.
     package private(set) var isSuspected = false
+    /// When it was last suspected. A probe that was sent before tells nothing: the answer to it, or its failure, may be
+    /// older than the suspicion.
+    private var suspectedAt = Moment.zero
     /// When the weight began to rise; `nil` once a full weight was given at once.
     private var rampStart: Moment?
     /// Failed probes in a row that real answers contradicted.
@@ -211,7 +216,7 @@ extension HealthMachine {
 // What was observed.
 extension HealthMachine {
     package mutating func probeSucceeded(_ around: Surroundings) -> Action {
-        guard intent != .maintenance else { return .none }
+        guard intent != .maintenance, around.probedAt >= suspectedAt else { return .none }
         excuses = 0
         probedBefore = around.probedAt
         // A request that was sent there all the same is as good a proof as any.
@@ -240,8 +245,9 @@ extension HealthMachine {
     }
 
     package mutating func probeFailed(_ reason: Reason, _ around: Surroundings) -> Action {
-        guard intent != .maintenance else { return .none }
-        let isContradicted = around.answeredAt > (reason == .timedOut ? around.probedAt : probedBefore)
+        guard intent != .maintenance, around.probedAt >= suspectedAt else { return .none }
+        let since = reason == .timedOut ? around.probedAt : max(probedBefore, suspectedAt)
+        let isContradicted = around.answeredAt > since
         probedBefore = around.probedAt
         switch health {
         case .up where isContradicted && excuses < settings.excusesMax:
@@ -253,6 +259,9 @@ extension HealthMachine {
         case .up, .unknown, .warming:
             goDown(reason, around.now)
             return .announce(isServing: false, thenProbeAfter: retry(around))
+        case .down where isSuspected && isContradicted && excuses < settings.excusesMax:
+            excuses += 1
+            return .probe(after: retry(around))
         case .down(_, let before):
             let isNews = isSuspected || reason != before
             health = .down(successes: 0, reason)
@@ -267,11 +276,12 @@ extension HealthMachine {
     /// `rise` − 1 quick intervals, and at once if no other replica is up.
     ///
     /// - Parameter reason: `.refused`, or `.timedOut` for a connect that was not answered.
-    package mutating func trafficFailed(_ reason: Reason) -> Action {
+    package mutating func trafficFailed(_ reason: Reason, now: Moment) -> Action {
         guard intent != .maintenance else { return .none }
         if case .down = health { return .none }
         goDown(reason, downAt)
         isSuspected = true
+        suspectedAt = now
         return .announce(isServing: false, thenProbeAfter: .zero)
     }
 

@@ -45,6 +45,10 @@ package struct HealthSnapshot: Equatable, Sendable {
 ///
 /// The probes may be wrong, the replicas may be slow rather than dead, and a request that fails costs no more than one
 /// that was never sent. A draining replica, or one in maintenance, is never chosen.
+///
+/// Where some are up, but none that this request may ask, one that is only suspected is worth the try as well: one
+/// connection of it broke a moment ago, and its probe is on the way. If that fails, the request leaves again
+/// (``DeathNotice``).
 package enum Panic {
     /// How long one request waits for the first sign of life from replicas that are down and silent, all together: a
     /// client should hear within a second that nobody is there.
@@ -57,32 +61,51 @@ package enum Panic {
         return reason >= .timedOut && sinceAnswer > window
     }
 
-    /// The least bad replica: warming, unknown, slow, 5xx, timed out, refused. `nil` if any enabled replica is up, even
-    /// if it isn't eligible, or if nobody is left.
+    /// The least bad replica: warming, unknown, slow, 5xx, timed out, refused. If any enabled replica is up, even if it
+    /// isn't available: the least bad of those that are only suspected.
     ///
-    /// - Parameter rotation: any counter; equals take turns by it.
+    /// - Parameters:
+    ///   - rotation: any counter; equals take turns by it.
+    ///   - snapshot: asked once for each.
+    ///   - availability: whether the request may be sent there, whatever its health. `.full` if all that would do are.
     /// - Cost: O(n).
     package static func choose(
-        among snapshots: [HealthSnapshot], rotation: Int, isEligible: (Int) -> Bool
-    ) -> Int? {
-        choose(count: snapshots.count, rotation: rotation, snapshot: { snapshots[$0] }, isEligible: isEligible)
-    }
-
-    /// The same without a list of snapshots; asks for each at most once.
-    package static func choose(
-        count: Int, rotation: Int, snapshot: (Int) -> HealthSnapshot, isEligible: (Int) -> Bool
-    ) -> Int? {
-        guard count > 0 else { return nil }
-        var best: Int?
-        var least = Int.max
+        count: Int, rotation: Int, snapshot: (Int) -> HealthSnapshot, availability: (Int) -> ReplicaPicker.Availability
+    ) -> ReplicaPicker.Pick {
+        guard count > 0 else { return .none }
+        var (any, suspected) = (Best(), Best())
+        var isAnyServing = false
         let first = Int(rotation.magnitude % UInt(count))
         for step in 0..<count {
             let index = (first + step) % count
             let snapshot = snapshot(index)
-            if snapshot.isServing { return nil }
-            guard let rank = snapshot.panicRank, rank < least, isEligible(index) else { continue }
-            (best, least) = (index, rank)
+            if snapshot.isServing { isAnyServing = true }
+            guard let rank = snapshot.panicRank, !snapshot.isServing else { continue }
+            guard snapshot.isSuspected || !isAnyServing else { continue }
+            let availability = availability(index)
+            any.consider(index, rank, availability)
+            if snapshot.isSuspected { suspected.consider(index, rank, availability) }
         }
-        return best
+        return isAnyServing ? suspected.pick : any.pick
+    }
+
+    /// The best of those seen so far.
+    private struct Best {
+        private var index: Int?
+        private var least = Int.max
+        private var isAnyFull = false
+
+        mutating func consider(_ index: Int, _ rank: Int, _ availability: ReplicaPicker.Availability) {
+            switch availability {
+            case .unavailable: break
+            case .full: isAnyFull = true
+            case .available: if rank < least { (self.index, least) = (index, rank) }
+            }
+        }
+
+        var pick: ReplicaPicker.Pick {
+            if let index { return .replica(index) }
+            return isAnyFull ? .full : .none
+        }
     }
 }

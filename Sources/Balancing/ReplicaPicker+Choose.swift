@@ -25,15 +25,24 @@ extension ReplicaPicker {
         case full
         /// What ``Attempt/Event/noneLeft(coolAt:)`` reports.
         case noneLeft(coolAt: Moment?)
+
+        /// Nil where nobody was found, so that one goes on looking.
+        fileprivate init?(_ pick: Pick) {
+            switch pick {
+            case .replica(let index): self = .replica(index)
+            case .full: self = .full
+            case .none: return nil
+            }
+        }
     }
 
     /// Performs ``Attempt/Action/pick(_:)`` and ``Attempt/Action/resume(_:)``: the whole order of preference.
     ///
     ///     1. serving, breaker passes, not met by this request
     ///     2. serving, although its breaker stops it: a breaker must not take the last replica away
-    ///     3. nobody is up: the least bad (``Panic``)
+    ///     3. nobody is up: the least bad; or somebody is, but not for this request: one only suspected (``Panic``)
     ///     4. serving, failed for this request before, but not by a timeout
-    ///     5. nobody is up, and those left failed for this request before: a reset may have been one connection's
+    ///     5. as 3, among those that failed for this request before: a reset may have been one connection's
     ///
     /// A replica that is cooling down is left alone in all of them.
     ///
@@ -66,27 +75,20 @@ extension ReplicaPicker {
             guard pass != .first || candidate.mayPassBreaker else { return .unavailable }
             return candidate.isFull ? .full : .available
         }
-        switch pick {
-        case .replica(let index): return .replica(index)
-        case .full: return .full
-        case .none: return nil
-        }
+        return Choice(pick)
     }
 
     private mutating func panic(
         _ allows: (Int) -> Bool, _ now: Moment, _ isSuitable: (Int) -> Bool, _ candidate: (Int) -> Candidate
     ) -> Choice? {
-        var isAnyFull = false
         panics &+= 1
-        let chosen = Panic.choose(count: count, rotation: panics, snapshot: { candidate($0).health }) { index in
-            guard allows(index), isSuitable(index) else { return false }
+        let pick = Panic.choose(count: count, rotation: panics, snapshot: { candidate($0).health }) { index in
+            guard allows(index), isSuitable(index) else { return .unavailable }
             let candidate = candidate(index)
-            guard candidate.coolUntil <= now else { return false }
-            if candidate.isFull { isAnyFull = true }
-            return !candidate.isFull
+            guard candidate.coolUntil <= now else { return .unavailable }
+            return candidate.isFull ? .full : .available
         }
-        if let chosen { return .replica(chosen) }
-        return isAnyFull ? .full : nil
+        return Choice(pick)
     }
 
     private func coolest(

@@ -8,21 +8,18 @@ import Wire
 /// The prober's own requests. They pass no limit, are charged to nobody and counted nowhere.
 extension HealthProber {
     /// - Returns: why the probe failed; nil when it was answered with 200 in time.
-    func probe(_ watch: Watch, path: String) async -> HealthMachine.Reason? {
-        let replica = watch.replica
+    func probe(_ replica: Replica) async -> ProbeFailure? {
         var request = ByteWriter()
-        Self.append("GET", path, replica, to: &request)
+        Self.append("GET", replica.settings.probePath, replica, to: &request)
         request.append("\r\n")
         let parking = Parking(on: loop)
         defer { parking.close() }
         let deadline = loop.now + pool.settings.probeTimeout
         switch await exchange(request, replica, method: .get, parking: parking, deadline: deadline) {
         case .success(let reply):
-            watch.problem = reply.status == 200 ? nil : "its probe was answered with \(reply.status)"
-            return reply.status == 200 ? nil : .serverError
-        case .failure(let failure):
-            watch.problem = failure.text ?? failure.reason.text
-            return failure.reason
+            guard reply.status != 200 else { return nil }
+            return ProbeFailure(reason: .serverError, text: "its probe was answered with \(reply.status)")
+        case .failure(let failure): return failure
         }
     }
 
@@ -75,10 +72,13 @@ extension HealthProber {
         if let credential = replica.settings.credential { request.appendField("authorization", credential) }
     }
 
-    private struct ProbeFailure: Error {
+    struct ProbeFailure: Error {
         var reason: HealthMachine.Reason
-        /// What the kernel or TLS said, where it was them.
+        /// Where it was the kernel or TLS, what they said, or the status that came.
         var text: String?
+
+        /// In words, for the log.
+        var problem: String { text ?? reason.text }
     }
 
     private struct ProbeReply {

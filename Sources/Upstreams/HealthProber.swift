@@ -24,7 +24,10 @@ package final class HealthProber {
         /// As the configuration in force has it, or the last one that had it.
         fileprivate(set) var replica: Replica
         fileprivate var machine: HealthMachine
+        /// `.never` while one is on its way.
         fileprivate var nextProbe = Moment.never
+        /// Probes sent so far: one that a later one has overtaken tells nothing.
+        fileprivate var probesSent = 0
         fileprivate let parking: Parking
         /// Why the last probe failed, in words; nil when it did not.
         var problem: String?
@@ -157,7 +160,7 @@ package final class HealthProber {
     }
 
     private func suspect(_ watch: Watch, _ reason: HealthMachine.Reason, because problem: String) {
-        let action = watch.machine.trafficFailed(reason)
+        let action = watch.machine.trafficFailed(reason, now: loop.now)
         guard action != .none else { return }
         watch.problem = problem
         perform(action, watch, startedAt: loop.now)
@@ -213,8 +216,9 @@ package final class HealthProber {
             }
             let share = watch.machine.nextShareChange(after: loop.now) ?? .never
             if loop.now >= watch.nextProbe {
-                await probe(watch)
-                continue
+                watch.nextProbe = .never
+                // A task of its own: when the replica is suspected meanwhile, another one is sent at once.
+                loop.spawn { [self] in await probe(watch) }
             }
             let look = watch.isLeaving ? loop.now + Self.leavingInterval : .never
             let isLate = await watch.parking.park(until: min(watch.nextProbe, share, look)) == .deadline
@@ -227,21 +231,30 @@ package final class HealthProber {
 
     private func probe(_ watch: Watch) async {
         let startedAt = loop.now
-        watch.nextProbe = .never
-        let reason = await probe(watch, path: watch.replica.settings.probePath)
+        watch.probesSent += 1
+        let number = watch.probesSent
+        let failure = await probe(watch.replica)
         // Streams are only asked where it matters: their events leave no trace elsewhere.
-        if reason != nil, watch.machine.isUp { await survey(watch.replica, watch.parking) }
-        if isStopped { return }
+        if failure != nil, watch.machine.isUp || watch.machine.isSuspected { await surveyStreams(at: watch.replica) }
+        guard !isStopped, number == watch.probesSent else { return }
+        watch.problem = failure?.problem
         let around = surroundings(of: watch, probedAt: startedAt)
         let action =
-            if let reason { watch.machine.probeFailed(reason, around) } else {
+            if let failure { watch.machine.probeFailed(failure.reason, around) } else {
                 watch.machine.probeSucceeded(around)
             }
         perform(action, watch, startedAt: startedAt)
+        watch.parking.wake()
         guard !watch.isLeaving else { return }
-        if let reason, reason >= .timedOut { onUnreachable(watch.replica) }
-        onProbe(pool, watch.replica, reason == nil ? nil : watch.problem ?? "its probe failed")
-        if reason == nil { startDeepProbe(of: watch, around) }
+        if let failure, failure.reason >= .timedOut { onUnreachable(watch.replica) }
+        onProbe(pool, watch.replica, failure?.problem)
+        if failure == nil { startDeepProbe(of: watch, around) }
+    }
+
+    private func surveyStreams(at replica: Replica) async {
+        let parking = Parking(on: loop)
+        defer { parking.close() }
+        await survey(replica, parking)
     }
 
     private func perform(_ action: HealthMachine.Action, _ watch: Watch, startedAt: Moment) {
@@ -273,7 +286,8 @@ package final class HealthProber {
         watch.isDownTold = true
         onChange(pool, replica, snapshot.isSuspected ? .suspected(news: news) : .died(news: news))
         guard !pool.isAnyServing else { return }
-        for other in watches where other !== watch {
+        // A probe that is on its way already will tell.
+        for other in watches where other !== watch && other.nextProbe < .never {
             perform(other.machine.othersWentDown(), other, startedAt: loop.now)
             other.parking.wake()
         }

@@ -93,64 +93,18 @@ import Testing
 
     @Test func `a connect failure or reset on traffic takes it out at once and probes it at once, but only once`() {
         var machine = upMachine()
-        #expect(machine.trafficFailed(.refused) == .announce(isServing: false, thenProbeAfter: .zero))
+        #expect(machine.trafficFailed(.refused, now: .zero) == .announce(isServing: false, thenProbeAfter: .zero))
         #expect(!machine.isServing)
-        for _ in 0..<100 { #expect(machine.trafficFailed(.refused) == .none) }
+        for _ in 0..<100 { #expect(machine.trafficFailed(.refused, now: .zero) == .none) }
         _ = machine.probeSucceeded(amongOthers)
-        #expect(machine.trafficFailed(.refused) == .none)
+        #expect(machine.trafficFailed(.refused, now: .zero) == .none)
         _ = machine.probeSucceeded(amongOthers)
         #expect(machine.isServing)
     }
 
-    @Test func `traffic alone makes it suspected, and the first failed probe settles it and is announced, once`() {
-        var machine = upMachine()
-        _ = machine.trafficFailed(.refused)
-        #expect(machine.isSuspected && !machine.snapshot(at: .zero).isDeclaredDead)
-        let first = machine.probeFailed(.refused, amongOthers)
-        #expect(first == .announce(isServing: false, thenProbeAfter: .milliseconds(500)), "the same reason is news")
-        #expect(!machine.isSuspected && machine.snapshot(at: .zero).isDeclaredDead)
-        #expect(machine.probeFailed(.refused, amongOthers) == .probe(after: .milliseconds(500)))
-        #expect(machine.trafficFailed(.refused) == .none)
-        #expect(machine.snapshot(at: .zero).isDeclaredDead, "traffic takes nothing back")
-    }
-
-    @Test func `a good probe does not clear a suspicion before it is up, and a failed one behind it settles it`() {
-        var machine = upMachine()
-        _ = machine.trafficFailed(.timedOut)
-        _ = machine.probeSucceeded(amongOthers)
-        #expect(machine.isSuspected && !machine.isServing)
-        var failing = machine
-        let failed = failing.probeFailed(.timedOut, amongOthers)
-        #expect(failed == .announce(isServing: false, thenProbeAfter: .milliseconds(500)))
-        #expect(failing.snapshot(at: .zero).isDeclaredDead)
-        _ = machine.probeSucceeded(amongOthers)
-        #expect(!machine.isSuspected && machine.isServing)
-    }
-
-    @Test func `what probes take out is declared dead at once, however often traffic agrees`() {
-        var machine = upMachine()
-        for _ in 0..<3 { _ = machine.probeFailed(.timedOut, amongOthers) }
-        #expect(machine.snapshot(at: .zero).isDeclaredDead)
-        _ = machine.trafficFailed(.refused)
-        #expect(machine.snapshot(at: .zero).isDeclaredDead)
-        var warming = upMachine(warmsUp: true)
-        _ = warming.trafficFailed(.refused)
-        for _ in 0..<2 { _ = warming.probeSucceeded(amongOthers) }
-        #expect(warming.health == .warming && !warming.snapshot(at: .zero).isDeclaredDead)
-        _ = warming.warmUpFailed(.serverError, amongOthers)
-        #expect(warming.snapshot(at: .zero).isDeclaredDead)
-    }
-
-    @Test func `an operator's maintenance forgets a suspicion`() {
-        var machine = upMachine()
-        _ = machine.trafficFailed(.refused)
-        _ = machine.setIntent(.maintenance)
-        #expect(!machine.isSuspected)
-    }
-
     @Test func `a replica that returns answers a warm-up request before it serves`() {
         var machine = upMachine(warmsUp: true)
-        _ = machine.trafficFailed(.refused)
+        _ = machine.trafficFailed(.refused, now: .zero)
         _ = machine.probeSucceeded(amongOthers)
         #expect(machine.probeSucceeded(amongOthers) == .warmUp(thenProbeAfter: .seconds(2)))
         #expect(!machine.isServing)
@@ -165,7 +119,7 @@ import Testing
 
     @Test func `a warming replica serves at once when the others go down`() {
         var machine = upMachine(warmsUp: true)
-        _ = machine.trafficFailed(.refused)
+        _ = machine.trafficFailed(.refused, now: .zero)
         _ = machine.probeSucceeded(amongOthers)
         _ = machine.probeSucceeded(amongOthers)
         #expect(machine.othersWentDown() == .probe(after: .milliseconds(250)))
@@ -277,7 +231,7 @@ import Testing
 
     @Test func `the weight of a replica that returned rises in sixteen steps`() {
         var machine = upMachine()
-        _ = machine.trafficFailed(.refused)
+        _ = machine.trafficFailed(.refused, now: .zero)
         _ = machine.probeSucceeded(amongOthers)
         _ = machine.probeSucceeded(Around(now: .zero + .seconds(100), isAnyOtherUp: true, random: 0))
         var now = Moment.zero + .seconds(100)
@@ -306,7 +260,7 @@ import Testing
         #expect(machine.setIntent(.maintenance) == .rest)
         #expect(machine.probeSucceeded(amongOthers) == .none)
         #expect(machine.probeFailed(.refused, amongOthers) == .none)
-        #expect(machine.trafficFailed(.refused) == .none)
+        #expect(machine.trafficFailed(.refused, now: .zero) == .none)
         #expect(machine.othersWentDown() == .none)
         #expect(machine.setIntent(.enabled) == .announce(isServing: false, thenProbeAfter: .zero))
         #expect(machine.health == .unknown)
@@ -341,7 +295,7 @@ import Testing
             let around = Around(now: .zero, isAnyOtherUp: isAnyOtherUp, random: generator.next())
             let action: HealthMachine.Action
             if generator.next() % 40 == 0 {
-                action = machine.trafficFailed(.refused)
+                action = machine.trafficFailed(.refused, now: .zero)
                 if isUp || step == 0 { history = [] }
                 isUp = false
             } else {
@@ -370,7 +324,10 @@ import Testing
     private func choose(
         among snapshots: [HealthSnapshot], rotation: Int = 0, isEligible: (Int) -> Bool = { _ in true }
     ) -> Int? {
-        Panic.choose(count: snapshots.count, rotation: rotation, snapshot: { snapshots[$0] }, isEligible: isEligible)
+        let pick = Panic.choose(count: snapshots.count, rotation: rotation, snapshot: { snapshots[$0] }) {
+            isEligible($0) ? .available : .unavailable
+        }
+        return if case .replica(let index) = pick { index } else { nil }
     }
 
     @Test func `the least bad replica goes first`() {
@@ -389,6 +346,21 @@ import Testing
     @Test func `no panic while any enabled replica is up, even a full one`() {
         let snapshots = [snapshot(.down(successes: 0, .slow)), snapshot(.up(failures: 2))]
         #expect(choose(among: snapshots, isEligible: { $0 == 0 }) == nil)
+    }
+
+    @Test func `while somebody is up only a suspected replica is a choice, the least bad of them`() {
+        var snapshots = [
+            snapshot(.down(successes: 0, .refused)), snapshot(.down(successes: 0, .timedOut)),
+            snapshot(.down(successes: 0, .slow)), snapshot(.warming), snapshot(.up(failures: 0)),
+        ]
+        (snapshots[0].isSuspected, snapshots[1].isSuspected) = (true, true)
+        for rotation in 0..<5 {
+            #expect(choose(among: snapshots, rotation: rotation) == 1)
+            #expect(choose(among: snapshots, rotation: rotation, isEligible: { $0 != 1 }) == 0)
+            #expect(choose(among: snapshots, rotation: rotation, isEligible: { $0 > 1 }) == nil)
+        }
+        snapshots[4].intent = .draining
+        for rotation in 0..<5 { #expect(choose(among: snapshots, rotation: rotation) == 3) }
     }
 
     @Test func `a draining replica is never chosen, however healthy`() {

@@ -8,11 +8,11 @@ import Testing
 
     private func candidate(
         _ health: HealthMachine.Health = .up(failures: 0), intent: HealthMachine.Intent = .enabled,
-        isFull: Bool = false, coolUntil: Moment = .zero, mayPass: Bool = true
+        isFull: Bool = false, coolUntil: Moment = .zero, mayPass: Bool = true, isSuspected: Bool = false
     ) -> Candidate {
         Candidate(
-            health: HealthSnapshot(intent: intent, health: health, share: 16), isFull: isFull, coolUntil: coolUntil,
-            mayPassBreaker: mayPass)
+            health: HealthSnapshot(intent: intent, health: health, share: 16, isSuspected: isSuspected),
+            isFull: isFull, coolUntil: coolUntil, mayPassBreaker: mayPass)
     }
 
     private func choose(
@@ -58,8 +58,43 @@ import Testing
         #expect(choose([candidate(down), candidate()], never: [1], avoid: [0]) == .noneLeft(coolAt: nil))
     }
 
-    @Test func `in panic a full replica is waited for, too`() {
+    @Test func `in panic a full replica is waited for, too, but not while somebody else is up`() {
         #expect(choose([candidate(down, isFull: true)]) == .full)
+        let candidates = [candidate(down, isFull: true), candidate(), candidate(down, isFull: true)]
+        #expect(choose(candidates, never: [1]) == .noneLeft(coolAt: nil))
+    }
+
+    @Test func `a suspected replica is asked when nobody who serves is left, before one that has failed`() {
+        let suspected = candidate(down, isSuspected: true)
+        #expect(choose([suspected, candidate(down), candidate()]) == .replica(2))
+        #expect(choose([suspected, candidate(down), candidate()], never: [2]) == .replica(0))
+        #expect(choose([candidate(down), suspected, candidate()], avoid: [2]) == .replica(1))
+        #expect(choose([suspected, candidate(), candidate()], busy: [1], avoid: [2]) == .replica(0))
+        #expect(choose([suspected, candidate(isFull: true)]) == .full, "it is waited for")
+        #expect(choose([suspected, candidate(mayPass: false)]) == .replica(1))
+    }
+
+    @Test func `one that was suspected on account of this very request is the last that is asked`() {
+        let suspected = candidate(down, isSuspected: true)
+        #expect(choose([suspected, suspected, candidate()], never: [2], avoid: [0]) == .replica(1))
+        #expect(choose([suspected, candidate()], avoid: [0, 1]) == .replica(1))
+        #expect(choose([suspected, candidate()], never: [1], avoid: [0]) == .replica(0))
+        #expect(choose([suspected, candidate()], never: [0, 1]) == .noneLeft(coolAt: nil))
+    }
+
+    @Test func `a suspected replica that is drained, cools down or is full is not asked`() {
+        let others = [candidate()]
+        let soon = now + .seconds(1)
+        let drained = candidate(down, intent: .draining, isSuspected: true)
+        #expect(choose([drained] + others, never: [1]) == .noneLeft(coolAt: nil))
+        let cooling = candidate(down, coolUntil: soon, isSuspected: true)
+        #expect(choose([cooling] + others, never: [1]) == .noneLeft(coolAt: soon))
+        #expect(choose([candidate(down, isFull: true, isSuspected: true)] + others, never: [1]) == .full)
+    }
+
+    @Test func `of several suspected ones the least bad is asked`() {
+        let late = candidate(.down(successes: 0, .timedOut), isSuspected: true)
+        #expect(choose([candidate(down, isSuspected: true), late, candidate()], never: [2]) == .replica(1))
     }
 
     @Test func `a replica that cools down is left alone, and the soonest end is told`() {

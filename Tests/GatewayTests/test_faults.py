@@ -24,6 +24,11 @@ HELLO = [{"role": "user", "content": "Hello"}]
 QUICK = {"interval": "1s", "timeout": "1s", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False}
 #: Short enough to test, long enough for a busy machine. The head's hold has its default, which is longer than all.
 TIMEOUTS = {"connect": "1s", "firstByte": "1s", "firstContent": "1s", "streamStall": "1s"}
+#: For faults that are none of time: on a busy machine a second is nothing, and a probe or an answer that is late would
+#: be a fault of its own. A suspected replica is probed at once all the same.
+UNHURRIED = {**QUICK, "interval": "20s", "timeout": "20s"}
+#: The faults that are.
+LATE = ("first_byte_timeout", "first_content_timeout", "stalled")
 #: What a fault may cost the replicas.
 GENERATIONS_MAX = 1.6
 
@@ -136,7 +141,7 @@ def world(request, tmp_path_factory, faulty):
         replica.mode = mode
     stage = Stage(tmp_path_factory)
     pools = [pool_settings(model, faulty) for model in WELL]
-    gateway = stage.gateway([], timeouts=TIMEOUTS, pools=pools)
+    gateway = stage.gateway([], timeouts=TIMEOUTS if fault.label in LATE else {}, pools=pools)
     gateway.wait_for({replica["name"] for pool in pools for replica in pool["replicas"]})
     yield fault, is_stream, gateway
     stage.clear()
@@ -144,7 +149,7 @@ def world(request, tmp_path_factory, faulty):
 
 def pool_settings(model, replicas):
     return {
-        "name": model, "models": [model], "probe": QUICK, "retry": {"budgetPerSecond": 10},
+        "name": model, "models": [model], "probe": UNHURRIED, "retry": {"budgetPerSecond": 10},
         "replicas": [{"name": f"{model}-{r.name}", "url": r.url, "kind": "vllm"} for r in replicas],
     }
 

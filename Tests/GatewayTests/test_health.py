@@ -349,6 +349,126 @@ def test_what_waits_at_a_suspected_replica_moves_when_its_probe_fails(stage):
     assert {reply.field("x-weir-replica") for reply in replies} == {"two"}
 
 
+#: Probes come when somebody is suspected, not by themselves, and wait for the test.
+RARE = {"interval": "20s", "timeout": "20s", "fall": 2, "rise": 1, "ramp": "0s", "warmUp": False, "deepInterval": "0s"}
+
+
+def suspect(gateway, replica):
+    """Breaks one connection to the replica; the request on it is answered elsewhere."""
+    replica.next(modes.reset)
+    posts = replica.posts
+    eventually(lambda: gateway.chat("Hello").status == 200 and replica.posts > posts, "it is asked")
+    eventually(lambda: gateway.replicas()[replica.name]["health"] == "down", "it is suspected")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("way", [modes.half_open, modes.status(401), modes.broken], ids=["silent", "401", "500"])
+def test_a_request_that_nobody_else_can_answer_is_worth_asking_a_suspected_replica(stage, way, stream):
+    """Its connection broke a moment ago and its probe is on the way: for this request it is the best that is left."""
+    one, two = stage.replicas("one", "two")
+    timeouts = {"firstByte": "1s", "firstContent": "1s"}
+    gateway = stage.gateway([one, two], timeouts=timeouts, pool={"probe": RARE})
+    gateway.wait_for({"one", "two"})
+    two.hold_pages()
+    suspect(gateway, two)
+    one.mode = way
+    asked = one.posts + two.posts
+    reply = gateway.chat("Hello", stream=stream)
+    assert (reply.status, reply.field("x-weir-replica"), reply.field("x-weir-attempts")) == (200, "two", "2")
+    assert one.posts + two.posts == asked + 2, gateway.told()
+    one.mode = modes.answer
+    posts = two.posts
+    assert {gateway.chat("Hello").field("x-weir-replica") for _ in range(5)} == {"one"}
+    assert two.posts == posts, "whoever can be answered by one that serves does not go there"
+
+
+def test_a_request_that_asked_a_suspected_replica_leaves_it_when_its_probe_fails(stage):
+    one, two = stage.replicas("one", "two")
+    gateway = stage.gateway([one, two], pool={"probe": RARE})
+    gateway.wait_for({"one", "two"})
+    pages = two.hold_pages()
+    suspect(gateway, two)
+    one.mode, two.mode = modes.status(401), modes.half_open
+    posts = two.posts
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(gateway.chat, "Hello")
+        eventually(lambda: two.posts > posts, "it waits at the suspected one")
+        two.is_healthy = False
+        pages.allow(1)
+        assert reply.result().status == 503
+    assert gateway.metrics()['weir_replica_requests_total{pool="main",replica="two",result="declared_dead"}'] == 1
+
+
+@pytest.mark.parametrize("verdict", [False, True], ids=["confirms", "clears"])
+def test_only_a_probe_that_was_sent_after_the_suspicion_began_settles_it(stage, verdict):
+    """One that was on its way already may have been answered, or have failed, before."""
+    two, one = stage.replicas("two", "one")
+    gateway = stage.gateway([two, replica_settings(one, backup=True)], pool={"probe": RARE})
+    gateway.wait_for({"one", "two"})
+    answers, breaks = two.steps(), two.steps()
+
+    async def breaking(exchange):
+        await breaks.wait()
+        exchange.reset()
+
+    two.next(modes.held(answers), breaking)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(gateway.chat, "Hello")
+        eventually(lambda: two.posts == 1, "one waits for its answer")
+        broken = pool.submit(gateway.chat, "Hello")
+        eventually(lambda: two.posts == 2, "another one for its end")
+        # A replica whose maintenance ends is probed at once.
+        gateway.admin("POST", "/admin/v1/replicas/two/maintenance")
+        pages = two.hold_pages()
+        probes, answered = two.probes, two.pages
+        gateway.events.clear()
+        gateway.admin("POST", "/admin/v1/replicas/two/enable")
+        eventually(lambda: two.probes == probes + 1, "a probe is on its way")
+        breaks.allow(1)
+        eventually(lambda: two.probes == probes + 2, "another one is sent at once")
+        two.is_healthy = not verdict
+        pages.allow(1)
+        eventually(lambda: two.pages == answered + 1, "the first one is answered")
+        two.is_healthy = verdict
+        pages.allow(1)
+        if verdict:
+            eventually(lambda: gateway.event("replica_up"), "the second one clears it")
+            answers.allow(1)
+        reply = waiting.result()
+        assert broken.result().status == 200
+    assert (reply.status, reply.field("x-weir-replica")) == (200, "two" if verdict else "one"), gateway.told()
+    assert bool(gateway.event("replica_up")) == verdict, gateway.told()
+
+
+def test_a_suspected_replica_that_goes_on_answering_is_not_declared_dead_for_its_page(stage):
+    """What was answered after one connection broke says more than a page that fails."""
+    two, one = stage.replicas("two", "one")
+    gateway = stage.gateway(
+        [two, replica_settings(one, backup=True)], pool={"probe": {**RARE, "interval": "4s", "timeout": "4s"}})
+    gateway.wait_for({"one", "two"})
+    steps = [two.steps(), two.steps()]
+    two.next(*[modes.held(step) for step in steps])
+    with ThreadPoolExecutor(2) as pool:
+        waiting = []
+        for count in (1, 2):
+            waiting.append(pool.submit(gateway.chat, "Hello"))
+            eventually(lambda: two.posts == count, f"{count} wait for their answers")
+        pages = two.hold_pages()
+        gateway.events.clear()
+        suspect(gateway, two)
+        steps[0].allow(1)
+        assert waiting[0].result().field("x-weir-replica") == "two"
+        two.is_healthy = False
+        probes = two.probes
+        pages.allow(100)
+        eventually(lambda: two.probes > probes, "its page has failed, and is asked again")
+        two.is_healthy = True
+        eventually(lambda: gateway.event("replica_up"), "it is back")
+        steps[1].allow(1)
+        reply = waiting[1].result()
+    assert (reply.field("x-weir-replica"), reply.field("x-weir-attempts")) == ("two", "1"), gateway.told()
+
+
 def test_what_waits_at_a_dead_replica_moves_as_soon_as_another_one_serves(stage):
     one, two = stage.replicas("one", "two")
     gateway = stage.gateway([one, two], pool={"probe": QUICK})

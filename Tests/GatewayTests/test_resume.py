@@ -170,16 +170,18 @@ def test_a_stream_may_break_twice(stage):
     assert len(engine.bodies) == 3
 
 
-def test_the_log_and_the_metrics_name_the_way(stage):
+def test_the_log_and_the_metrics_name_the_way(stage, shared):
+    # A gateway of its own: a stream is counted when its client has it already, so an earlier test's may be still
+    # to come.
+    stage = Stage(shared, stage.kind)
     stage.use(Engine(stage.kind))
     sample = f'weir_resumes_total{{outcome="ok",pool="main",way="{KINDS[stage.kind]}"}}'
-    before = stage.gateway.metrics()[sample]
     stage.cut("Grüße")
     reply = stage.ask()
     line = stage.gateway.access_line(reply.field("x-request-id"))
     assert (line["resumes"], line["resumed_by"], line["outcome"]) == (1, KINDS[stage.kind], "ok")
     assert (line["prompt_tokens"], line["completion_tokens"]) == (len(PROMPT), made(stage.kind))
-    eventually(lambda: stage.gateway.metrics()[sample] == before + 1, f"{sample} has gone up")
+    eventually(lambda: stage.gateway.metrics()[sample] == 1, f"{sample} has gone up")
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])

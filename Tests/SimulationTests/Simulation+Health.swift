@@ -15,7 +15,7 @@ extension Simulation {
     }
 
     mutating func probed(_ index: Int, _ reason: HealthMachine.Reason?, began: Moment) {
-        let around = surroundings(index)
+        let around = surroundings(index, probedAt: began)
         let action =
             if let reason {
                 replicas[index].machine.probeFailed(reason, around)
@@ -87,9 +87,10 @@ extension Simulation {
         }
     }
 
-    private mutating func surroundings(_ index: Int) -> HealthMachine.Surroundings {
+    private mutating func surroundings(_ index: Int, probedAt: Moment = .zero) -> HealthMachine.Surroundings {
         let isAnyOtherUp = replicas.indices.contains { $0 != index && replicas[$0].machine.isServing }
-        return HealthMachine.Surroundings(now: now, isAnyOtherUp: isAnyOtherUp, random: generator.next())
+        return HealthMachine.Surroundings(
+            now: now, isAnyOtherUp: isAnyOtherUp, random: generator.next(), probedAt: probedAt)
     }
 }
 

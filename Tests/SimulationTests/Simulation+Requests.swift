@@ -137,7 +137,7 @@ extension Simulation {
     private mutating func observed(_ failure: UpstreamFailure, _ replica: Int) {
         if failure.countsForBreaker { _ = replicas[replica].breaker.failed(now) }
         if let reason = failure.healthReason {
-            perform(replicas[replica].machine.trafficFailed(reason), replica: replica, began: now)
+            perform(replicas[replica].machine.trafficFailed(reason, now: now), replica: replica, began: now)
         }
     }
 

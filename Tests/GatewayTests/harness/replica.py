@@ -100,13 +100,16 @@ class Replica:
         self.name = name
         self.mode = mode or modes.answer
         self.is_healthy = True
+        self._page_steps = None
         self._moves = asyncio.Event()
         self._moves.set()
         self.keeps_records = True
         self._planned = []
         self.requests = []
         self.posts = 0
+        #: Probes that came, and those that were answered.
         self.probes = 0
+        self.pages = 0
         self.running = 0
         self.running_max = 0
         self.cancelled = 0
@@ -163,6 +166,15 @@ class Replica:
 
     async def moving(self):
         await self._moves.wait()
+
+    def hold_pages(self):
+        """From now on a probe is answered at a step of what is returned, the first one first."""
+        self._page_steps = self.steps()
+        return self._page_steps
+
+    async def turn_to_page(self):
+        if self._page_steps:
+            await self._page_steps.wait()
 
     def drain_on(self, number):
         """Makes the signal end the listener at once, and set `drained` when the last answer is out."""
@@ -275,6 +287,8 @@ class Connection(asyncio.Protocol):
             return False
         if not head.startswith(b"POST "):
             replica.probes += 1
+            await replica.turn_to_page()
+            replica.pages += 1
             if replica.is_healthy:
                 self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
             else:
