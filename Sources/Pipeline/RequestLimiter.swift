@@ -46,8 +46,9 @@ package final class LimiterSlot: Sendable {
 
 /// The slots of all callers, sharded by caller so that loops seldom meet.
 ///
-/// - Bound: `keysMax`; when a shard is full, slots that are as good as fresh make room, and if there are none the
-///   caller shares an overflow slot, which errs on the side of refusing.
+/// - Bound: `keysMax`, and six standard deviations of its share in each shard, since callers don't spread evenly. When
+///   a shard is full, slots that are as good as fresh make room, and if there are none the caller shares an overflow
+///   slot, which errs on the side of refusing.
 package final class RequestLimiter: Sendable {
     private static let shardCount = 64
 
@@ -65,7 +66,8 @@ package final class RequestLimiter: Sendable {
     package init(limits: KeyLimits, keysMax: Int) {
         self.limits = Mutex(limits)
         overflow = LimiterSlot(limits)
-        perShardMax = max(1, keysMax / Self.shardCount)
+        let evenShare = max(1, keysMax / Self.shardCount)
+        perShardMax = evenShare + 6 * Int(Double(evenShare).squareRoot())
         shards = (0..<Self.shardCount).map { _ in Shard() }
     }
 

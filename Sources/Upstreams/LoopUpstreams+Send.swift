@@ -43,7 +43,7 @@ extension LoopUpstreams {
         while call.outcome == nil {
             let wait: Moment?
             switch call.sending.phase {
-            case .connecting: wait = connect(call, connection, replica)
+            case .connecting: wait = connect(call, connection, pool)
             case .writing: wait = writeOut(call, connection, replica, pool)
             case .awaitingHead: wait = readHead(call, connection, pool)
             case .readingWhole: wait = readWhole(call, connection, replica, pool)
@@ -67,9 +67,11 @@ extension LoopUpstreams {
         return outcome
     }
 
-    private func connect(_ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica) -> Moment? {
+    private func connect(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         do throws(SocketError) {
             guard try connection.stream.isConnected() else {
+                if call.client.isClientGone { return clientLeft(call, connection) }
+                if isGivenUp(call, in: pool) { return broken(.declaredDead, call, connection) }
                 if call.sending.isLate { throw SocketError(ETIMEDOUT, "connect") }
                 return call.sending.deadline
             }

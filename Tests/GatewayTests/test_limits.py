@@ -6,7 +6,7 @@ import time
 
 import openai
 import pytest
-from harness.gateway import KEY, OTHER_KEY, sha256, token
+from harness.gateway import KEY, OTHER_KEY, chat_body, sha256, token
 
 DURATION = re.compile(r"(\d+h)?(\d+m)?\d+(ms|s)$|\d+ms$")
 
@@ -53,6 +53,15 @@ def test_keys_and_tokens_have_budgets_of_their_own(limited):
         assert gateway.chat("Hello", key=key).status == 429
     another = gateway.chat("Hello", key=token("ada", extra=1))
     assert another.status == 429, "the budget is the subject's, not the token's"
+
+
+def test_as_many_callers_as_are_counted_have_budgets_of_their_own(limited):
+    _, gateway = limited(1, window="1h", keysMax=1000)
+    body = chat_body("Hello")
+    with gateway.connect() as connection:
+        statuses = {connection.request("POST", "/v1/chat/completions", body, key=token(f"caller-{number}")).status
+                    for number in range(1000)}
+    assert statuses == {200}
 
 
 def test_a_key_may_have_a_limit_of_its_own(stage):
