@@ -37,6 +37,8 @@ typedef int8_t weir_bytes32 __attribute__((ext_vector_type(32)));
 typedef char weir_mask32 __attribute__((ext_vector_type(32)));
 
 #define WEIR_AVX2 static inline __attribute__((always_inline, target("avx2")))
+#define WEIR_HAS_AVX2 __builtin_cpu_supports("avx2")
+#define WEIR_WIDE(function) function
 
 // The index of the first 64 of `count` bytes that hold one that `finds` looks for, or of the rest; needs AVX2.
 WEIR_AVX2 size_t weir_run_wide(const uint8_t *at, size_t count, weir_mask32 (*finds)(weir_bytes32)) {
@@ -55,19 +57,27 @@ WEIR_AVX2 weir_mask32 weir_json_specials32(weir_bytes32 bytes) { return ((bytes 
 __attribute__((target("avx2"))) static size_t weir_json_plain_run_wide(const uint8_t *at, size_t count) {
     return weir_run_wide(at, count, weir_json_specials32);
 }
+#else
+#define WEIR_HAS_AVX2 0
+#define WEIR_WIDE(function) NULL
 #endif
+
+// The index of the first byte that `look` finds in the whole sixteens of `count` bytes; behind them when there is none.
+// `wide` finds about where that is, when it is far.
+static inline __attribute__((always_inline)) size_t weir_run(
+    const uint8_t *at, size_t count, uint32_t (*look)(const uint8_t *), size_t (*wide)(const uint8_t *, size_t)) {
+    size_t index = 0;
+    if (wide && count >= 128 && WEIR_HAS_AVX2) index = wide(at, count);
+    for (; index + 16 <= count; index += 16) {
+        uint32_t found = look(at + index);
+        if (found) return index + (size_t)__builtin_ctz(found);
+    }
+    return index;
+}
 
 // The index of the first of those in `count` bytes, a multiple of sixteen; `count` when there is none.
 static inline size_t weir_json_plain_run(const uint8_t *at, size_t count) {
-    size_t index = 0;
-#ifdef __x86_64__
-    if (count >= 128 && __builtin_cpu_supports("avx2")) index = weir_json_plain_run_wide(at, count);
-#endif
-    for (; index < count; index += 16) {
-        uint32_t found = weir_json_specials16(at + index);
-        if (found) return index + (size_t)__builtin_ctz(found);
-    }
-    return count;
+    return weir_run(at, count, weir_json_specials16, WEIR_WIDE(weir_json_plain_run_wide));
 }
 
 // A line feed or a carriage return.
@@ -86,18 +96,9 @@ __attribute__((target("avx2"))) static size_t weir_line_run_wide(const uint8_t *
 
 // The index of the first of those in `count` bytes; `count` when there is none.
 static inline size_t weir_line_run(const uint8_t *at, size_t count) {
-    size_t index = 0;
-#ifdef __x86_64__
-    if (count >= 128 && __builtin_cpu_supports("avx2")) index = weir_line_run_wide(at, count);
-#endif
-    for (; index + 16 <= count; index += 16) {
-        uint32_t found = weir_line_ends16(at + index);
-        if (found) return index + (size_t)__builtin_ctz(found);
-    }
-    for (; index < count; index++) {
-        if (at[index] == '\n' || at[index] == '\r') return index;
-    }
-    return count;
+    size_t index = weir_run(at, count, weir_line_ends16, WEIR_WIDE(weir_line_run_wide));
+    while (index < count && at[index] != '\n' && at[index] != '\r') index++;
+    return index;
 }
 
 // A byte that no HTTP field value may hold: a control character but the tab.
@@ -174,7 +175,7 @@ __attribute__((target("avx2"))) static size_t weir_head_lines_wide(
 
 static inline size_t weir_head_lines(const uint8_t *at, size_t count, weir_line *lines, size_t max) {
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2")) return weir_head_lines_wide(at, count, lines, max);
+    if (WEIR_HAS_AVX2) return weir_head_lines_wide(at, count, lines, max);
 #endif
     return weir_find_lines(at, count, lines, max, 16, weir_field_controls16);
 }

@@ -144,7 +144,6 @@ struct PlainSettings {
         }
     }
 
-
     /// One context for each authority file, so that a thousand replicas don't read it a thousand times.
     private struct TLSContexts {
         private var made: [String?: TLSContext] = [:]

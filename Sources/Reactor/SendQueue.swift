@@ -69,7 +69,7 @@ struct SendQueue: ~Copyable {
         used = 0
     }
 
-    /// - Returns: how many bytes the socket took, or -1 if it is broken.
+    /// - Returns: how many bytes the socket took, or -1 if it is broken; `errno` says why.
     static func send(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> Int {
         while true {
             let count = Glibc.send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))

@@ -162,17 +162,10 @@ package final class Stream: EventSource {
             return .wrote(bytes.count)
         }
         guard sendGathered() else { return .wouldBlock }
-        while true {
-            let count = send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
-            if count >= 0 {
-                if count < bytes.count { canWrite = false }
-                return .wrote(count)
-            }
-            if errno == EINTR { continue }
-            guard errno == EAGAIN else { return .failed(errno) }
-            canWrite = false
-            return .wouldBlock
-        }
+        let sent = SendQueue.send(bytes, to: descriptor)
+        guard sent >= 0 else { return .failed(errno) }
+        if sent < bytes.count { canWrite = false }
+        return sent > 0 ? .wrote(sent) : .wouldBlock
     }
 
     /// Sends two blocks with one call: a head and its body.

@@ -46,7 +46,7 @@ extension LoopUpstreams {
             case .connecting: wait = connect(call, connection, pool)
             case .writing: wait = writeOut(call, connection, replica, pool)
             case .awaitingHead: wait = readHead(call, connection, pool)
-            case .readingWhole: wait = readWhole(call, connection, replica, pool)
+            case .readingWhole: wait = readWhole(call, connection, pool)
             case .readingError: wait = readError(call, connection, pool)
             case .relaying: wait = relay(call, connection, pool)
             }
@@ -70,8 +70,7 @@ extension LoopUpstreams {
     private func connect(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         do throws(SocketError) {
             guard try connection.stream.isConnected() else {
-                if call.client.isClientGone { return clientLeft(call, connection) }
-                if isGivenUp(call, in: pool) { return broken(.declaredDead, call, connection) }
+                if endIfAbandoned(call, connection, pool) { return nil }
                 if call.sending.isLate { throw SocketError(ETIMEDOUT, "connect") }
                 return call.sending.deadline
             }
@@ -157,8 +156,7 @@ extension LoopUpstreams {
                 connection.isSpoiled = true
                 return awaitHead(call, pool)
             }
-            if call.client.isClientGone { return clientLeft(call, connection) }
-            if isGivenUp(call, in: pool) { return broken(.declaredDead, call, connection) }
+            if endIfAbandoned(call, connection, pool) { return nil }
             if call.sending.isLate {
                 return broken(loop.now >= call.deadline ? .totalTimeout : .stalled, call, connection)
             }
@@ -207,8 +205,7 @@ extension LoopUpstreams {
             case .end, .failed: return broken(connection.hasReplyBytes ? .cut : .reset, call, connection)
             case .wouldBlock: break
             }
-            if call.client.isClientGone { return clientLeft(call, connection) }
-            if isGivenUp(call, in: pool) { return broken(.declaredDead, call, connection) }
+            if endIfAbandoned(call, connection, pool) { return nil }
             if call.sending.isLate, loop.now >= call.sending.deadline {
                 return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout, call, connection)
             }
@@ -261,16 +258,20 @@ extension LoopUpstreams {
         return nil
     }
 
-    /// The client left: a reset tells the replica to stop generating.
-    private func clientLeft(_ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
-        connection.close(reset: true)
-        call.outcome = .clientGone
-        return nil
+    /// Ends a send whose client left, with a reset that tells the replica to stop generating, or whose replica was
+    /// declared dead. - Returns: whether it did.
+    private func endIfAbandoned(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Bool {
+        if call.client.isClientGone {
+            connection.close(reset: true)
+            call.outcome = .clientGone
+            return true
+        }
+        guard isGivenUp(call, in: pool) else { return false }
+        _ = broken(.declaredDead, call, connection)
+        return true
     }
 
-    private func readWhole(
-        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
-    ) -> Moment? {
+    private func readWhole(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
         switch connection.takeBody() ? .whole : gather(connection, pool, max: Self.wholeReplyBytesMax) {
         case .blocked: break
         case .broken(let failure): return broken(failure, call, connection)
@@ -287,8 +288,7 @@ extension LoopUpstreams {
             }
             return nil
         }
-        if call.client.isClientGone { return clientLeft(call, connection) }
-        if isGivenUp(call, in: pool) { return broken(.declaredDead, call, connection) }
+        if endIfAbandoned(call, connection, pool) { return nil }
         if call.sending.isLate {
             return broken(loop.now >= call.deadline ? .totalTimeout : .stalled, call, connection)
         }

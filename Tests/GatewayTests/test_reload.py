@@ -68,6 +68,15 @@ class Held:
             assert "".join(texts) == HELLO
 
 
+@contextlib.contextmanager
+def held_at(replica, gateway, other):
+    """A stream that stands at this replica: the other one is drained while it begins."""
+    gateway.admin("POST", f"/admin/v1/replicas/{other.name}/drain")
+    with Held(gateway, replica) as held:
+        gateway.admin("POST", f"/admin/v1/replicas/{other.name}/enable")
+        yield held
+
+
 def ask_in_background(gateway, **members):
     """One question on a thread of its own: (thread, list that the reply comes to)."""
     replies = []
@@ -218,9 +227,7 @@ def test_a_removed_replica_finishes_what_it_has_and_gets_nothing_more(stage):
     stays, goes = stage.replicas("stays", "goes")
     gateway = stage.gateway([stays, goes], pool={"probe": PROBE})
     gateway.wait_for({"stays", "goes"})
-    gateway.admin("POST", "/admin/v1/replicas/stays/drain")
-    with Held(gateway, goes) as held:
-        gateway.admin("POST", "/admin/v1/replicas/stays/enable")
+    with held_at(goes, gateway, other=stays) as held:
         posts = goes.posts
         reload(gateway, stays)
         assert {gateway.chat("Hello").field("x-weir-replica") for _ in range(6)} == {"stays"}
@@ -252,9 +259,7 @@ def test_a_stream_on_a_removed_replica_that_freezes_goes_on_elsewhere(stage):
     stays, goes = stage.replicas("stays", "goes")
     gateway = stage.gateway([goes, stays], pool={"probe": PROBE})
     gateway.wait_for({"stays", "goes"})
-    gateway.admin("POST", "/admin/v1/replicas/stays/drain")
-    with Held(gateway, goes) as held:
-        gateway.admin("POST", "/admin/v1/replicas/stays/enable")
+    with held_at(goes, gateway, other=stays) as held:
         reload(gateway, stays)
         goes.freeze()
         try:

@@ -17,38 +17,23 @@ final class Box<Value: Sendable>: Sendable {
         let worker = Worker()
         worker.start(name: "test-loop")
         let received = try await worker.run { loop async throws(SocketError) -> [UInt8] in
-            let descriptor = try Listener.open(.loopback(port: 0), sharesPort: false)
-            var accepted: Stream?
-            let parking = Parking(on: loop)
-            let listener = try Listener(on: loop, descriptor: descriptor) { socket in
-                accepted = try? Stream.accepted(socket, on: loop, tls: nil)
-                accepted?.handler = parking
-                parking.wake()
-            }
+            let pair = try await Pair.connected(on: loop)
             let deadline = loop.now + .seconds(10)
-            let client = try Stream.connect(to: .loopback(port: Listener.port(of: descriptor)), on: loop)
-            let clientParking = Parking(on: loop)
-            try await client.waitUntilConnected(parking: clientParking, deadline: deadline)
-            while accepted == nil { _ = await parking.park(until: deadline) }
             let sent = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
             var offset = 0
             var got: [UInt8] = []
             while got.count < sent.count, loop.now < deadline {
                 if offset < sent.count {
                     let rest = sent[offset...]
-                    if case .wrote(let count) = rest.withUnsafeBytes({ client.write($0) }) { offset += count }
+                    if case .wrote(let count) = rest.withUnsafeBytes({ pair.near.write($0) }) { offset += count }
                 }
-                switch accepted!.read(into: loop.scratch) {
+                switch pair.far.read(into: loop.scratch) {
                 case .bytes(let count): got.append(contentsOf: loop.scratch[0..<count])
-                case .wouldBlock: _ = await parking.park(until: loop.now + .milliseconds(20))
+                case .wouldBlock: _ = await pair.farParking.park(until: loop.now + .milliseconds(20))
                 case .end, .failed: return got
                 }
             }
-            client.close()
-            accepted?.close()
-            listener.close()
-            parking.close()
-            clientParking.close()
+            pair.close()
             return got
         }
         #expect(received == (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* 7) })
