@@ -30,18 +30,19 @@ struct AdmitStage {
 
     @inline(never)
     private func reserve(_ exchange: Exchange) throws(GatewayError) {
-        let estimate = exchange.connection.bodyRange.count / 4 + (exchange.call.request?.maxTokensInForce ?? 0)
         guard let caller = exchange.caller else { throw .internalError }
         while true {
-            switch caller.slot.reserve(tokens: estimate, now: services.loop.now) {
+            let slot = caller.slot
+            switch slot.reserve(tokens: exchange.estimate, now: services.loop.now) {
             case .reserved(let reservation, let standing):
                 exchange.reservation = reservation
                 exchange.standing = standing
-                services.metrics.limiterAllowed()
+                exchange.slot = slot
+                services.counters.admitted()
                 return
             case .refused(let kind, let retryAfter, let standing):
                 exchange.standing = standing
-                services.metrics.limiterRejected(kind)
+                services.counters.rejected(kind)
                 throw .rateLimited(kind, retryAfter: retryAfter)
             case .retired:
                 caller.slot = services.shared.limiter.slot(for: caller.principal, now: services.loop.now)

@@ -56,10 +56,10 @@ struct AuthenticateStage {
         exchange.caller = try exchange.connection.withRequest { bytes throws(GatewayError) in
             let value = bytes.extracting(field)
             if let known = services.tokens.lookup(value, now: now, generation: generation) {
-                services.metrics.tokenCache(hit: true)
+                services.counters.tokenCacheHit()
                 return known.attachment
             }
-            services.metrics.tokenCache(hit: false)
+            services.counters.tokenCacheMissed()
             let caller = caller(try services.shared.authenticator.authenticate(value, now: now))
             services.tokens.insert(
                 value, principal: caller.principal, attachment: caller, now: now, generation: generation)

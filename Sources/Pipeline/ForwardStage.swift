@@ -31,12 +31,14 @@ struct ForwardStage {
     /// What is to be sent, and to whom the answer goes.
     private func describe(_ exchange: Exchange) throws(GatewayError) {
         let call = exchange.call
-        guard case .inference(let kind) = exchange.endpoint, let request = call.request else { throw .internalError }
+        guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         call.path = Endpoint.upstreamPath(kind)
         call.deadline = exchange.arrivedAt + services.settings.totalTimeout
-        if request.isStream, kind != .embedding { call.edits.forcesUsage = true }
-        if request.has(.sessionID) { call.edits.removesSessionID = true }
-        if let name = exchange.model?.upstreamName { call.edits.model = BodyEdits.quoted(name) }
+        if call.isStream, kind != .embedding { call.edits.forcesUsage = true }
+        if exchange.hasSessionMember { call.edits.removesSessionID = true }
+        if exchange.named?.isRenamed == true, let name = exchange.named?.model.upstreamName {
+            call.edits.model = BodyEdits.quoted(name)
+        }
         if let session = exchange.session {
             call.keepsText = true
             call.holdsEnd = true
@@ -49,7 +51,7 @@ struct ForwardStage {
     @inline(never)
     private func fallsBack(_ exchange: Exchange) -> Bool {
         var result = exchange.call.result.take() ?? .failure(.internalError)
-        if exchange.model?.fallback.isEmpty == false || exchange.fallbacks != nil {
+        if exchange.named?.hasFallback == true || exchange.fallbacks != nil {
             if ModelFallback.turn(exchange, after: result, &exchange.fallbacks) { return true }
             if let fallbacks = exchange.fallbacks { result = fallbacks.finalResult(exchange, result) }
             exchange.fallbacks = nil

@@ -33,7 +33,6 @@ struct SettleStage {
     private func close(_ exchange: Exchange) {
         charge(exchange)
         if !exchange.endpoint.isHealth { record(exchange) }
-        exchange.served = nil
         if exchange.failure != nil { exchange.failure = nil }
     }
 
@@ -41,7 +40,7 @@ struct SettleStage {
 
     @inline(never)
     private func answer(_ exchange: Exchange) {
-        if let served = exchange.served {
+        if let served = exchange.served.take() {
             exchange.ending = answer(exchange, served) ?? .ok
         } else if let error = exchange.failure {
             answer(exchange, error)
@@ -192,12 +191,16 @@ struct SettleStage {
     // MARK: Charging
 
     private func charge(_ exchange: Exchange) {
-        guard let reservation = exchange.reservation.take(), let slot = exchange.caller?.slot else { return }
-        if exchange.call.sends == 0 { return slot.giveBack(reservation) }
-        let estimated = exchange.call.relay.deltas
-        let guess = estimated > 0 ? estimated + exchange.connection.bodyRange.count / 4 : 0
-        let used = exchange.call.usage?.totalTokens ?? guess
-        slot.settle(reservation, tokens: used, now: services.loop.now)
+        guard let slot = exchange.slot.take(), let reservation = exchange.reservation else { return }
+        let call = exchange.call
+        if call.sends == 0 { return slot.giveBack(reservation) }
+        slot.settle(reservation, tokens: call.usage?.totalTokens ?? guess(exchange), now: services.loop.now)
+    }
+
+    /// What an answer cost that no replica counted.
+    private func guess(_ exchange: Exchange) -> Int {
+        let deltas = exchange.call.relay.deltas
+        return deltas > 0 ? deltas + exchange.connection.bodyRange.count / 4 : 0
     }
 
     // MARK: Counting and logging
@@ -214,8 +217,6 @@ struct SettleStage {
         record.duration = services.loop.now - exchange.arrivedAt
         if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
         record.overhead = exchange.overhead
-        count(exchange, &record)
-        guard let log = services.accessLog else { return }
         record.hasSession = exchange.session != nil
         record.isStream = call.isStream
         record.status = exchange.status
@@ -223,39 +224,58 @@ struct SettleStage {
         record.resumes = call.resumes
         record.resumedBy = call.resumedBy
         record.queueWait = call.queueWait
-        let pool = call.pool
-        connection.withRequest { bytes in
-            let model = pool == nil ? ByteRange.empty : call.modelRange
-            let body = bytes.extracting(connection.bodyRange)
-            exchange.requestID.withBytes { id in
-                log.append { lines, timestamp in
-                    record.append(
-                        to: &lines, timestamp: &timestamp, requestID: id, model: body.extracting(model),
-                        principal: exchange.caller?.loggedID, pool: pool?.loggedName,
-                        fallback: exchange.loggedFallback, replica: call.replica?.loggedName,
-                        client: exchange.loggedClient)
-                }
-            }
+        services.counters.requestEnded(record)
+        // Taken out of the exchange, which is done with them: nobody else can let them go meanwhile.
+        if isUsual(exchange), let replica = call.replica, let caller = exchange.caller.take(),
+            let named = exchange.named.take()
+        {
+            write(record, exchange, caller, named, replica)
+        } else {
+            writeUnusual(record, exchange)
         }
     }
 
-    /// Counts what `record` says. A refused credential's reason is added to it.
-    private func count(_ exchange: Exchange, _ record: inout AccessRecord) {
-        let metrics = services.metrics
-        let place = exchange.call.pool.map { services.upstreams.place(of: $0) }
-        metrics.requestEnded(
-            record.outcome, pool: place, duration: record.duration,
-            timeToFirstToken: record.timeToFirstToken, overhead: record.overhead, usage: record.usage)
-        metrics.transferred(bytesIn: record.bytesIn, bytesOut: record.bytesOut)
-        if record.outcome == .ok {
-            if exchange.sessionDegraded != nil {
-                services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
-            }
-        } else if record.outcome == Outcome(.clientGone) {
-            metrics.clientGone()
-        } else if case .invalidAPIKey(let reason) = exchange.failure {
-            metrics.authenticationFailed(reason)
+    /// Whether all that a line names is at hand: the request was served, by the pool that it asked for.
+    private func isUsual(_ exchange: Exchange) -> Bool {
+        exchange.failure == nil && exchange.named?.fleetNumber == services.fleetNumber && exchange.caller != nil
+            && exchange.forwardedClient == nil && exchange.sessionDegraded == nil
+    }
+
+    /// The counters and the line of nearly every request: nothing has to be looked up, nor references be counted.
+    @inline(never)
+    private func write(
+        _ record: AccessRecord, _ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ replica: Replica
+    ) {
+        named.counters.requestEnded(record)
+        guard let log = services.accessLog else { return }
+        exchange.requestID.withBytes { id in
+            log.append(
+                record, requestID: id, principal: caller.loggedID, served: named.logged,
+                fallback: exchange.loggedFallback, replica: replica.loggedName, client: exchange.loggedPeer)
+        }
+    }
+
+    /// The same for any request.
+    @inline(never)
+    private func writeUnusual(_ record: AccessRecord, _ exchange: Exchange) {
+        var record = record
+        let call = exchange.call
+        services.metrics.pool(call.pool.map { services.upstreams.place(of: $0) }).requestEnded(record)
+        if record.outcome == .ok, exchange.sessionDegraded != nil {
+            services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
+        }
+        if case .invalidAPIKey(let reason) = exchange.failure {
+            services.counters.authenticationFailed(reason)
             record.tokenProblem = reason
+        }
+        guard let log = services.accessLog else { return }
+        let written = exchange.named?.written ?? []
+        let served = call.pool.map { LogText.served(model: written.span, pool: $0.name) }
+        exchange.requestID.withBytes { id in
+            log.append(
+                record, requestID: id, principal: exchange.caller?.loggedID ?? .null, served: served ?? .unserved,
+                fallback: exchange.loggedFallback, replica: call.replica?.loggedName ?? .null,
+                client: exchange.forwardedClient ?? exchange.loggedPeer)
         }
     }
 }

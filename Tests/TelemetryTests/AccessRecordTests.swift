@@ -7,15 +7,16 @@ import Wire
 
 @Suite struct AccessRecordTests {
     private func line(
-        _ record: AccessRecord, id: [UInt8] = Array("req-1".utf8), model: [UInt8] = [], principal: String? = nil,
-        pool: String? = nil, fallback: String? = nil, replica: String? = nil, client: String = "-"
+        _ record: AccessRecord, id: String = "req-1", principal: String? = nil, served: LogText = .unserved,
+        fallback: String? = nil, replica: String? = nil, client: String = "-"
     ) -> String {
         var out = ByteWriter()
         var timestamp = TimestampText()
         record.append(
-            to: &out, timestamp: &timestamp, requestID: id.span, model: model.span,
-            principal: principal.map { LogText($0) }, pool: pool.map { LogText($0) },
-            fallback: fallback.map { LogText($0) }, replica: replica.map { LogText($0) }, client: LogText(client))
+            to: &out, timestamp: &timestamp, requestID: id.utf8Span.span,
+            principal: principal.map { LogText($0) } ?? .null, served: served,
+            fallback: fallback.map { LogText($0) }, replica: replica.map { LogText($0) } ?? .null,
+            client: LogText(client))
         return out.bytes.text
     }
 
@@ -49,8 +50,8 @@ import Wire
 
             """
         let line = line(
-            record, model: Array("tiny".utf8), principal: "key_1", pool: "chat", fallback: "small", replica: "gpu-a",
-            client: "192.0.2.7")
+            record, principal: "key_1", served: .served(model: "tiny".utf8Span.span, pool: "chat"), fallback: "small",
+            replica: "gpu-a", client: "192.0.2.7")
         #expect(line == expected)
     }
 
@@ -85,21 +86,22 @@ import Wire
             let principal = String(decoding: bytes(), as: UTF8.self)
             record.status = Int(generator.next() % 600)
             record.duration = Interval(nanoseconds: Int64(truncatingIfNeeded: generator.next()))
-            let (id, model) = (bytes(), bytes())
-            let line = line(record, id: id, model: model, principal: principal)
+            let model = bytes()
+            let line = line(record, principal: principal, served: .served(model: model.span, pool: "chat"))
             #expect(line.hasSuffix("}\n") && line.utf8.count { $0 == 0x0A } == 1)
             #expect(line.utf8.count < 4096)
             let found = try members(line)
             #expect(found["status"] == .integer(record.status))
-            if id.count <= 128, let text = String(validating: id, as: UTF8.self) {
-                #expect(found["id"] == .string(text))
+            if model.count <= 128, let text = String(validating: model, as: UTF8.self) {
+                #expect(found["model"] == .string(text))
             }
         }
     }
 
     @Test func `long text is cut between characters`() throws {
         let record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "POST", path: "other")
-        let found = try members(line(record, model: Array(("a" + String(repeating: "é", count: 100)).utf8)))
+        let name = "a" + String(repeating: "é", count: 100)
+        let found = try members(line(record, served: .served(model: name.utf8Span.span, pool: "chat")))
         #expect(found["model"] == .string("a" + String(repeating: "é", count: 63)))
     }
 }
