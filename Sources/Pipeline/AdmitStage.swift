@@ -30,23 +30,25 @@ struct AdmitStage {
 
     @inline(never)
     private func reserve(_ exchange: Exchange) throws(GatewayError) {
-        guard let caller = exchange.caller else { throw .internalError }
-        while true {
-            let slot = caller.slot
-            switch slot.reserve(tokens: exchange.estimate, now: services.loop.now) {
-            case .reserved(let reservation, let standing):
+        while let slot = exchange.caller?.slot {
+            switch slot.reserve(tokens: exchange.estimate, now: services.loop.now, &exchange.standing) {
+            case .reserved(let reservation):
                 exchange.reservation = reservation
-                exchange.standing = standing
                 exchange.slot = slot
-                services.counters.admitted()
-                return
-            case .refused(let kind, let retryAfter, let standing):
-                exchange.standing = standing
+                return services.counters.admitted()
+            case .refused(let kind, let retryAfter):
                 services.counters.rejected(kind)
                 throw .rateLimited(kind, retryAfter: retryAfter)
-            case .retired:
-                caller.slot = services.shared.limiter.slot(for: caller.principal, now: services.loop.now)
+            case .retired: renewSlot(exchange)
             }
         }
+        throw .internalError
+    }
+
+    /// The caller's slot was given to another one.
+    @inline(never)
+    private func renewSlot(_ exchange: Exchange) {
+        guard let caller = exchange.caller else { return }
+        caller.slot = services.shared.limiter.slot(for: caller.principal, now: services.loop.now)
     }
 }

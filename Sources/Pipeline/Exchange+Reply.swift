@@ -25,26 +25,42 @@ extension Exchange: ReplyDelegate {
         writer.appendHeadEnd()
     }
 
-    /// Sends a reply of `body`, or only its head to HEAD.
+    /// Sends `body`, what a replica answered.
+    func reply(_ body: Span<UInt8>) {
+        status = 200
+        services.reply.removeAll()
+        services.reply.append(upTo: 128 + Self.commonFieldsBytesMax) { head in
+            head.put(upTo: 128) { run in
+                run.put("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ")
+                run.put(decimal: body.count)
+                run.put("\r\n")
+            }
+            putCommonFields(on: &head)
+        }
+        appendSeldomFields(to: &services.reply)
+        send(body)
+    }
+
+    /// Sends any other reply.
     func reply(
         _ status: Int, contentType: StaticString, extra: (inout ByteWriter) -> Void = { _ in }, body: Span<UInt8>
     ) {
         self.status = status
         services.reply.removeAll()
-        if status != 200 { services.reply.appendStatusLine(status) }
-        services.reply.append(upTo: 256 + Self.commonFieldsBytesMax) { head in
-            if status == 200 { head.put("HTTP/1.1 200 OK\r\n") }
-            if status != 204 {
-                head.put("content-type: ")
-                head.put(contentType)
-                head.put("\r\ncontent-length: ")
-                head.put(decimal: body.count)
-                head.put("\r\n")
-            }
-            putCommonFields(on: &head)
+        services.reply.appendStatusLine(status)
+        if status != 204 {
+            services.reply.appendField("content-type", contentType)
+            services.reply.appendContentLength(body.count)
         }
+        services.reply.append(upTo: Self.commonFieldsBytesMax) { putCommonFields(on: &$0) }
         appendSeldomFields(to: &services.reply)
         extra(&services.reply)
+        send(body)
+    }
+
+    /// Sends the head that is ready but for its end, and `body` unless HEAD asked.
+    @inline(__always)
+    private func send(_ body: Span<UInt8>) {
         services.reply.append(upTo: 2 + body.count) { rest in
             rest.put("\r\n")
             if case .head = connection.method {} else { rest.put(body) }
@@ -90,8 +106,8 @@ extension Exchange: ReplyDelegate {
 
     // MARK: Fields of every reply
 
-    /// A request id has at most 128 bytes, a replica's name 64, and what surrounds them and the numbers less than 512.
-    private static let commonFieldsBytesMax = 768
+    /// A request id has at most 128 bytes, a replica's name 64, the date 37, and each of three runs of numbers 256.
+    private static let commonFieldsBytesMax = 1_152
 
     /// Those that nearly every reply has.
     @inline(__always)
@@ -101,22 +117,28 @@ extension Exchange: ReplyDelegate {
         requestID.withBytes { head.put($0) }
         head.put("\r\n")
         if let requests = standing?.requests {
-            head.put(
-                requests, limit: "x-ratelimit-limit-requests: ",
-                remaining: "\r\nx-ratelimit-remaining-requests: ", reset: "\r\nx-ratelimit-reset-requests: ")
+            head.put(upTo: 256) { run in
+                run.put(
+                    requests, limit: "x-ratelimit-limit-requests: ",
+                    remaining: "\r\nx-ratelimit-remaining-requests: ", reset: "\r\nx-ratelimit-reset-requests: ")
+            }
         }
         if let tokens = standing?.tokens {
-            head.put(
-                tokens, limit: "x-ratelimit-limit-tokens: ",
-                remaining: "\r\nx-ratelimit-remaining-tokens: ", reset: "\r\nx-ratelimit-reset-tokens: ")
+            head.put(upTo: 256) { run in
+                run.put(
+                    tokens, limit: "x-ratelimit-limit-tokens: ",
+                    remaining: "\r\nx-ratelimit-remaining-tokens: ", reset: "\r\nx-ratelimit-reset-tokens: ")
+            }
         }
         if let replica = call.replica {
             head.put(replica.nameField)
-            head.put("x-weir-attempts: ")
-            head.put(decimal: call.sends)
-            head.put("\r\nx-weir-overhead-ms: ")
-            head.put(milliseconds: overhead?.nanoseconds ?? 0)
-            head.put("\r\n")
+            head.put(upTo: 96) { run in
+                run.put("x-weir-attempts: ")
+                run.put(decimal: call.sends)
+                run.put("\r\nx-weir-overhead-ms: ")
+                run.put(milliseconds: overhead?.nanoseconds ?? 0)
+                run.put("\r\n")
+            }
         }
     }
 
@@ -178,7 +200,7 @@ extension Exchange: ReplyDelegate {
     }
 }
 
-extension ByteCursor {
+extension ByteRun {
     /// The three fields that say where a client stands with one of its limits, each behind what comes before its value.
     @inline(__always)
     fileprivate mutating func put(

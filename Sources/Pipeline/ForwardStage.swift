@@ -13,6 +13,8 @@ import Wire
 struct ForwardStage {
     let services: LoopServices
 
+    init(services: LoopServices) { self.services = services }
+
     @inline(__always)
     func run(_ recalled: RecalledRequest) async {
         let exchange = recalled.exchange
@@ -71,10 +73,7 @@ struct ForwardStage {
         let connection = exchange.connection
         let call = exchange.call
         connection.withRequest { bytes in
-            for index in 0..<connection.fieldCount {
-                let field = connection.field(index)
-                if !Self.isWithheld(field, bytes) { call.forwardedFields.appendField(field, of: bytes) }
-            }
+            appendForwarded(connection, bytes, to: &call.forwardedFields)
             exchange.requestID.withBytes { id in
                 let before = exchange.isPeerTrusted ? connection.first(.xForwardedFor) : nil
                 // The names of both fields, with what surrounds them, have less than 48 bytes.
@@ -94,18 +93,54 @@ struct ForwardStage {
         }
     }
 
-    private static func isWithheld(_ field: HTTPField, _ bytes: Span<UInt8>) -> Bool {
-        if field.isNamedByConnection || field.id.isHopByHop { return true }
-        switch field.id {
+    /// Fields that follow each other and are spelled as most are, `name: value` and the line end, go in one piece.
+    @inline(__always)
+    private func appendForwarded(
+        _ connection: ServerConnection, _ bytes: Span<UInt8>, to writer: inout ByteWriter
+    ) {
+        var piece = 0..<0
+        for index in 0..<connection.fieldCount {
+            let field = connection.field(index)
+            if isWithheld(field, bytes) { continue }
+            let start = Int(field.name.start)
+            let end = field.value.end
+            if Int(field.value.start) == field.name.end + 2, bytes[field.name.end + 1] == 0x20, bytes[end] == 0x0D {
+                if start == piece.upperBound {
+                    piece = piece.lowerBound..<end + 2
+                } else {
+                    if !piece.isEmpty { writer.append(bytes.extracting(piece)) }
+                    piece = start..<end + 2
+                }
+            } else {
+                if !piece.isEmpty { writer.append(bytes.extracting(piece)) }
+                piece = 0..<0
+                writer.appendField(field, of: bytes)
+            }
+        }
+        if !piece.isEmpty { writer.append(bytes.extracting(piece)) }
+    }
+
+    @inline(__always)
+    private func isWithheld(_ field: HTTPField, _ bytes: Span<UInt8>) -> Bool {
+        if field.isNamedByConnection || withheld >> UInt64(field.id.rawValue) & 1 == 1 { return true }
+        guard case .other = field.id, field.name.count == 9 || field.name.count == 7 else { return false }
+        let name = bytes.extracting(field.name)
+        return name.equalsIgnoringCase("x-api-key") || name.equalsIgnoringCase("api-key")
+    }
+
+    /// A bit for each field that no replica gets.
+    private let withheld: UInt64 = FieldID.allCases.reduce(0) { set, id in
+        ForwardStage.isMeantForUs(id) || id.isHopByHop ? set | 1 << UInt64(id.rawValue) : set
+    }
+
+    private static func isMeantForUs(_ id: FieldID) -> Bool {
+        switch id {
         case .host, .expect, .contentLength, .contentType, .contentEncoding, .acceptEncoding, .authorization, .cookie,
             .origin, .accessControlRequestMethod, .accessControlRequestHeaders, .xForwardedFor, .xForwardedProto,
             .xForwardedHost, .xForwardedPort, .xRealIP, .forwarded, .via, .xRequestID, .xSessionID, .xSessionDegraded,
             .idempotencyKey, .xRateLimit, .xWeir:
-            return true
-        case .other:
-            let name = bytes.extracting(field.name)
-            return name.equalsIgnoringCase("x-api-key") || name.equalsIgnoringCase("api-key")
-        default: return false
+            true
+        default: false
         }
     }
 }

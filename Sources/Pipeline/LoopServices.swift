@@ -39,6 +39,8 @@ package final class LoopServices {
     /// What is counted whatever the fleet.
     let counters: ConnectionMetrics
     package let accessLog: LineBuffer?
+    /// What the line of the request says that ends now.
+    let record = AccessRecord()
     /// Replaced as a whole on reload, together with the fleet.
     package var settings: PipelineSettings
     package var fleet: Fleet {

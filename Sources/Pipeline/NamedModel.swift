@@ -40,10 +40,9 @@ final class NamedModel {
 /// - Bound: sixteen names of at most 256 bytes. A name takes the place of another one of like length and end.
 /// - Isolation: its loop. It knows the models of one ``Fleet``; another fleet begins with none.
 final class RecentModels {
-    private static let count = 16
     private static let writtenBytesMax = 256
 
-    private var known: [NamedModel?] = Array(repeating: nil, count: RecentModels.count)
+    private var known = InlineArray<16, NamedModel?>(repeating: nil)
 
     func find(_ written: Span<UInt8>) -> NamedModel? {
         guard let known = known[Self.place(of: written)], written.equals(known.written) else { return nil }
@@ -55,9 +54,9 @@ final class RecentModels {
         if written.count <= Self.writtenBytesMax { known[Self.place(of: written.span)] = named }
     }
 
-    func forget() { known = Array(repeating: nil, count: Self.count) }
+    func forget() { known = InlineArray(repeating: nil) }
 
     private static func place(of written: Span<UInt8>) -> Int {
-        written.isEmpty ? 0 : (written.count &+ Int(written[written.count - 1])) % count
+        written.isEmpty ? 0 : (written.count &+ Int(written[written.count - 1])) % 16
     }
 }

@@ -16,19 +16,20 @@ package final class LimiterSlot: Sendable {
     init(_ limits: KeyLimits) { state = Mutex(State(budget: KeyBudget(limits: limits))) }
 
     package enum Decision {
-        case reserved(KeyBudget.Reservation, KeyBudget.Standing)
-        case refused(RateLimitKind, retryAfter: Interval, KeyBudget.Standing)
+        case reserved(KeyBudget.Reservation)
+        case refused(RateLimitKind, retryAfter: Interval)
         case retired
     }
 
-    /// Spends one request and `tokens`, or nothing.
-    package func reserve(tokens: Int, now: Moment) -> Decision {
+    /// Spends one request and `tokens`, or nothing. Says in `standing` what is left then.
+    package func reserve(tokens: Int, now: Moment, _ standing: inout KeyBudget.Standing?) -> Decision {
         state.withLock { state in
             if state.isRetired { return .retired }
-            switch state.budget.reserve(tokens: tokens, now: now) {
-            case .reserved(let reservation): return .reserved(reservation, state.budget.standing(now: now))
-            case .refused(let kind, let wait):
-                return .refused(kind, retryAfter: wait, state.budget.standing(now: now))
+            let decision = state.budget.reserve(tokens: tokens, now: now)
+            standing = state.budget.standing(now: now)
+            switch decision {
+            case .reserved(let reservation): return .reserved(reservation)
+            case .refused(let kind, let wait): return .refused(kind, retryAfter: wait)
             }
         }
     }

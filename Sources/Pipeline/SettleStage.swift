@@ -83,13 +83,13 @@ struct SettleStage {
 
     private func send(_ body: Span<UInt8>, _ exchange: Exchange) {
         guard exchange.call.renamesModel else {
-            return exchange.reply(200, contentType: "application/json", body: body)
+            return exchange.reply(body)
         }
         var rewrite = ChatRewrite()
         rewrite.model = BodyEdits.quoted(exchange.call.modelName)
         var renamed = ByteWriter(capacity: body.count + 64)
         if let chunk = exchange.call.reply?.chunk { rewrite.write(body, of: chunk, into: &renamed) }
-        exchange.reply(200, contentType: "application/json", body: renamed.bytes)
+        exchange.reply(renamed.bytes)
     }
 
     private func answer(_ exchange: Exchange, _ answer: LocalAnswer) {
@@ -206,59 +206,64 @@ struct SettleStage {
     // MARK: Counting and logging
 
     private func record(_ exchange: Exchange) {
-        let call = exchange.call
-        let connection = exchange.connection
-        var record = AccessRecord(
-            time: exchange.arrivedWall, method: connection.method.text, path: exchange.endpoint.label)
-        record.outcome = exchange.ending
-        record.usage = call.usage
-        record.bytesIn = connection.bytesReceived
-        record.bytesOut = connection.bytesSent
-        record.duration = services.loop.now - exchange.arrivedAt
-        if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
-        record.overhead = exchange.overhead
-        record.hasSession = exchange.session != nil
-        record.isStream = call.isStream
-        record.status = exchange.status
-        record.attempts = call.sends
-        record.resumes = call.resumes
-        record.resumedBy = call.resumedBy
-        record.queueWait = call.queueWait
-        services.counters.requestEnded(record)
+        fill(services.record, exchange)
+        services.counters.requestEnded(services.record)
         // Taken out of the exchange, which is done with them: nobody else can let them go meanwhile.
-        if isUsual(exchange), let replica = call.replica, let caller = exchange.caller.take(),
+        if isUsual(exchange), let replica = exchange.call.replica, let caller = exchange.caller.take(),
             let named = exchange.named.take()
         {
-            write(record, exchange, caller, named, replica)
+            write(exchange, caller, named, replica)
         } else {
-            writeUnusual(record, exchange)
+            writeUnusual(exchange)
         }
     }
 
+    @inline(__always)
+    private func fill(_ record: AccessRecord, _ exchange: Exchange) {
+        let call = exchange.call
+        let connection = exchange.connection
+        record.time = exchange.arrivedWall
+        record.tokenProblem = nil
+        record.method = connection.method.text
+        record.path = exchange.endpoint.label
+        record.hasSession = exchange.session != nil
+        record.isStream = call.isStream
+        record.status = exchange.status
+        record.outcome = exchange.ending
+        record.attempts = call.sends
+        record.resumes = call.resumes
+        record.resumedBy = call.resumedBy
+        record.usage = call.usage
+        record.bytesIn = connection.bytesReceived
+        record.bytesOut = connection.bytesSent
+        record.timeToFirstToken = call.firstContentAt == .zero ? nil : call.firstContentAt - exchange.arrivedAt
+        record.duration = services.loop.now - exchange.arrivedAt
+        record.queueWait = call.queueWait
+        record.overhead = exchange.overhead
+    }
+
     /// Whether all that a line names is at hand: the request was served, by the pool that it asked for.
+    @inline(__always)
     private func isUsual(_ exchange: Exchange) -> Bool {
         exchange.failure == nil && exchange.named?.fleetNumber == services.fleetNumber && exchange.caller != nil
-            && exchange.forwardedClient == nil && exchange.sessionDegraded == nil
+            && exchange.loggedFallback == nil && exchange.forwardedClient == nil && exchange.sessionDegraded == nil
     }
 
     /// The counters and the line of nearly every request: nothing has to be looked up, nor references be counted.
     @inline(never)
-    private func write(
-        _ record: AccessRecord, _ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ replica: Replica
-    ) {
-        named.counters.requestEnded(record)
-        guard let log = services.accessLog else { return }
+    private func write(_ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ replica: Replica) {
+        named.counters.requestEnded(services.record)
         exchange.requestID.withBytes { id in
-            log.append(
-                record, requestID: id, principal: caller.loggedID, served: named.logged,
-                fallback: exchange.loggedFallback, replica: replica.loggedName, client: exchange.loggedPeer)
+            services.accessLog?.append(
+                services.record, requestID: id, principal: caller.loggedID, served: named.logged, fallback: nil,
+                replica: replica.loggedName, client: exchange.loggedPeer)
         }
     }
 
     /// The same for any request.
     @inline(never)
-    private func writeUnusual(_ record: AccessRecord, _ exchange: Exchange) {
-        var record = record
+    private func writeUnusual(_ exchange: Exchange) {
+        let record = services.record
         let call = exchange.call
         services.metrics.pool(call.pool.map { services.upstreams.place(of: $0) }).requestEnded(record)
         if record.outcome == .ok, exchange.sessionDegraded != nil {
@@ -268,11 +273,10 @@ struct SettleStage {
             services.counters.authenticationFailed(reason)
             record.tokenProblem = reason
         }
-        guard let log = services.accessLog else { return }
         let written = exchange.named?.written ?? []
         let served = call.pool.map { LogText.served(model: written.span, pool: $0.name) }
         exchange.requestID.withBytes { id in
-            log.append(
+            services.accessLog?.append(
                 record, requestID: id, principal: exchange.caller?.loggedID ?? .null, served: served ?? .unserved,
                 fallback: exchange.loggedFallback, replica: call.replica?.loggedName ?? .null,
                 client: exchange.forwardedClient ?? exchange.loggedPeer)

@@ -11,15 +11,18 @@ package struct TimestampText: Sendable {
     private var start = Int64.min
     private var text: InlineArray<19, UInt8> = .init(repeating: 0x30)
 
+    /// Bytes of it.
+    static let count = 24
+
     package init() {}
 
     /// Appends `time`, truncated to the millisecond.
     package mutating func append(_ time: WallTime, to out: inout ByteWriter) {
-        out.append(upTo: 24) { put(time, on: &$0) }
+        out.append(upTo: Self.count) { line in line.put(upTo: Self.count) { put(time, on: &$0) } }
     }
 
     @inline(__always)
-    mutating func put(_ time: WallTime, on line: inout ByteCursor) {
+    mutating func put(_ time: WallTime, on line: inout ByteRun) {
         if UInt64(bitPattern: time.nanosecondsSinceEpoch &- start) >= 1_000_000_000 { write(time) }
         line.put(text)
         line.put(decimals: UInt(bitPattern: Int(time.nanosecondsSinceEpoch &- start)) / 1_000_000)

@@ -16,8 +16,8 @@ public struct ByteCursor: ~Copyable {
     @usableFromInline var at: UnsafeMutableRawPointer
     @usableFromInline let end: UnsafeMutableRawPointer
 
-    /// Bytes behind the end that may be written too, and that are of no account.
-    @usableFromInline static let slack = 16
+    /// Bytes behind the end that may be written too, and that are of no account: as many as a number has, and a word.
+    @usableFromInline static let slack = 32
 
     /// - Precondition: the room from `start` to `end`, and ``slack`` more, outlives the cursor:
     ///   ``ByteWriter/append(upTo:_:)`` sees to it.
@@ -98,13 +98,16 @@ public struct ByteCursor: ~Copyable {
     /// - Precondition: the room was checked.
     @inlinable @inline(__always)
     func copy(_ source: UnsafeRawPointer, _ count: Int) {
-        if count > 64 { return at.copyMemory(from: source, byteCount: count) }
-        if count > 32 { return copy(source, count, as: SIMD32<UInt8>.self) }
-        if count >= 16 { return copy(source, count, as: SIMD16<UInt8>.self) }
-        if count >= 8 { return copy(source, count, as: UInt64.self) }
-        if count >= 4 { return copy(source, count, as: UInt32.self) }
-        if count >= 2 { return copy(source, count, as: UInt16.self) }
-        if count == 1 { copy(source, count, as: UInt8.self) }
+        if count < 16 {
+            if count >= 8 { return copy(source, count, as: UInt64.self) }
+            if count >= 4 { return copy(source, count, as: UInt32.self) }
+            if count >= 2 { return copy(source, count, as: UInt16.self) }
+            if count == 1 { copy(source, count, as: UInt8.self) }
+            return
+        }
+        if count <= 32 { return copy(source, count, as: SIMD16<UInt8>.self) }
+        if count <= 64 { return copy(source, count, as: SIMD32<UInt8>.self) }
+        at.copyMemory(from: source, byteCount: count)
     }
 
     /// The first word and the last one.
@@ -120,117 +123,36 @@ public struct ByteCursor: ~Copyable {
 
     /// The decimal digits of `value`; a negative one, which no count of ours is, shows as 0.
     @inlinable @inline(__always)
-    public mutating func put(decimal value: Int) {
-        if UInt(bitPattern: value) < 100 {
-            putShort(UInt(bitPattern: value))
-        } else {
-            put(digits: UInt(max(0, value)))
-        }
-    }
-
-    /// One or two digits.
-    @inlinable @inline(__always)
-    mutating func putShort(_ value: UInt) {
-        check(2)
-        if value < 10 {
-            at.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 &+ value), as: UInt8.self)
-            at += 1
-        } else {
-            at.storeBytes(of: Self.twoDigits(value), as: UInt16.self)
-            at += 2
-        }
-    }
-
-    /// The decimal digits of `value`.
-    public mutating func put(digits value: UInt) {
-        if value < 100 { return putShort(value) }
-        if value < 10_000 { return putLeading(UInt64(Self.fourDigits(value)), zerosMax: 1, of: 4) }
-        if value < 100_000_000 { return putLeading(Self.eightDigits(value), zerosMax: 3, of: 8) }
-        put(digits: value / 100_000_000)
-        check(8)
-        at.storeBytes(of: Self.eightDigits(value % 100_000_000), as: UInt64.self)
-        at += 8
-    }
+    public mutating func put(decimal value: Int) { advance(to: Digits.write(UInt(max(0, value)), at: at)) }
 
     /// Milliseconds with three decimals, truncated to the microsecond; never negative.
-    public mutating func put(milliseconds nanoseconds: Int64) {
-        let microseconds = UInt(max(0, nanoseconds)) / 1_000
-        let whole = microseconds / 1_000
-        put(decimal: Int(bitPattern: whole))
-        put(decimals: microseconds &- whole &* 1_000)
-    }
-
-    /// A point, and `value`, below 1,000, in three digits.
     @inlinable @inline(__always)
-    public mutating func put(decimals value: UInt) {
-        precondition(value < 1_000)
-        check(4)
-        // Four digits, of which the first one, a zero, becomes the point.
-        at.storeBytes(of: Self.fourDigits(value) ^ (0x30 ^ 0x2E), as: UInt32.self)
-        at += 4
+    public mutating func put(milliseconds nanoseconds: Int64) {
+        advance(to: Digits.write(milliseconds: nanoseconds, at: at))
     }
 
     /// `value` in sixteen lower-case hexadecimal digits.
     @inlinable @inline(__always)
-    public mutating func put(hex value: UInt64) {
-        check(16)
-        at.storeBytes(of: Self.hexDigits(of: UInt32(truncatingIfNeeded: value >> 32)), as: UInt64.self)
-        at.storeBytes(of: Self.hexDigits(of: UInt32(truncatingIfNeeded: value)), toByteOffset: 8, as: UInt64.self)
-        at += 16
-    }
+    public mutating func put(hex value: UInt64) { advance(to: Digits.write(hex: value, at: at)) }
 
-    /// The digits of a word that holds `count` of them, the first one lowest, but for the zeros in front, of which there
-    /// are `zerosMax` at most.
-    @inline(__always)
-    private mutating func putLeading(_ digits: UInt64, zerosMax: Int, of count: Int) {
-        // A bit of each digit but zero, and one that ends the search.
-        let found = digits & 0x0F0F_0F0F_0F0F_0F0F | 1 << UInt64(zerosMax &* 8)
-        let zeros = found.trailingZeroBitCount / 8
-        check(count &- zeros)
-        at.storeBytes(of: digits >> UInt64(zeros &* 8), as: UInt64.self)
-        at += count &- zeros
-    }
-
-    // Digits as one word, the first one lowest, as it will lie in memory: every processor that Swift runs on here is
-    // little-endian.
-
-    /// - Precondition: `value < 100_000_000`.
+    /// What was written up to `place` took no more of the slack than there is: now it has to be inside.
     @inlinable @inline(__always)
-    static func eightDigits(_ value: UInt) -> UInt64 {
-        let high = value / 10_000
-        return UInt64(fourDigits(high)) | UInt64(fourDigits(value &- high &* 10_000)) << 32
+    mutating func advance(to place: UnsafeMutableRawPointer) {
+        precondition(place <= end, "more than the room that was asked for")
+        at = place
     }
 
-    /// - Precondition: `value < 10_000`.
-    @inlinable @inline(__always)
-    static func fourDigits(_ value: UInt) -> UInt32 {
-        let value = UInt32(truncatingIfNeeded: value)
-        let high = value / 100
-        return UInt32(twoDigits(UInt(high))) | UInt32(twoDigits(UInt(value &- high &* 100))) << 16
-    }
+    // MARK: Runs
 
-    /// - Precondition: `value < 100`.
+    /// Puts literals and numbers of `room` bytes at most together: one comparison for all of them.
+    ///
+    /// - Precondition: the bound is right. Tests see that it is: a debug build compares at each put.
     @inlinable @inline(__always)
-    static func twoDigits(_ value: UInt) -> UInt16 {
-        let pairs: StaticString = """
-            0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
-            5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899
-            """
-        // Two hundred digits, of which a value below a hundred picks two.
-        return UnsafeRawPointer(pairs.utf8Start).loadUnaligned(fromByteOffset: Int(value) &* 2, as: UInt16.self)
-    }
-
-    /// Eight hexadecimal digits.
-    @inlinable @inline(__always)
-    static func hexDigits(of value: UInt32) -> UInt64 {
-        // Spreads the eight nibbles over eight bytes, the first one lowest in memory.
-        var word = UInt64(value.byteSwapped)
-        word = (word | word << 16) & 0x0000_FFFF_0000_FFFF
-        word = (word | word << 8) & 0x00FF_00FF_00FF_00FF
-        word = (word >> 4 & 0x000F_000F_000F_000F) | (word & 0x000F_000F_000F_000F) << 8
-        // 0x30 to each, and 0x27 more where the nibble is above nine: adding six carries into bit four there.
-        let letters = (word &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
-        return word &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
+    public mutating func put(upTo room: Int, _ write: (inout ByteRun) -> Void) {
+        check(room)
+        var run = ByteRun(at, end: at + room)
+        write(&run)
+        advance(to: run.at)
     }
 
     // MARK: JSON

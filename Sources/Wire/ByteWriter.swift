@@ -145,7 +145,11 @@ public struct ByteWriter: ~Copyable {
     /// `value` in decimal digits.
     public mutating func append(decimal value: Int) {
         if value < 0 { append(0x2D) }
-        append(upTo: 20) { $0.put(digits: value.magnitude) }
+        // A magnitude has twenty digits at most, and what is written goes no further.
+        appendUninitialized(20) { room in
+            let start = room.baseAddress.unsafelyUnwrapped
+            return Digits.write(value.magnitude, at: start) - start
+        }
     }
 
     /// `value` in lower-case hexadecimal digits, without leading zeros unless `digits` asks for a width.
@@ -154,11 +158,11 @@ public struct ByteWriter: ~Copyable {
         if width < digits { width = digits }
         reserve(16)
         let target = UnsafeMutableRawPointer(base.unsafelyUnwrapped + count)
-        let low = ByteCursor.hexDigits(of: UInt32(truncatingIfNeeded: value))
+        let low = Digits.hex(UInt32(truncatingIfNeeded: value))
         if width <= 8 {
             target.storeBytes(of: low >> UInt64(64 - width * 8), as: UInt64.self)
         } else {
-            let high = ByteCursor.hexDigits(of: UInt32(truncatingIfNeeded: value >> 32))
+            let high = Digits.hex(UInt32(truncatingIfNeeded: value >> 32))
             target.storeBytes(of: high >> UInt64(128 - width * 8), as: UInt64.self)
             target.storeBytes(of: low, toByteOffset: width - 8, as: UInt64.self)
         }

@@ -26,8 +26,9 @@ import Wire
     }
 
     @Test func `a full record is one line with every member in its place`() {
-        var record = AccessRecord(
-            time: WallTime(nanosecondsSinceEpoch: 1_789_372_987_042_000_000), method: "POST", path: "chat_completions")
+        let record = AccessRecord()
+        record.time = WallTime(nanosecondsSinceEpoch: 1_789_372_987_042_000_000)
+        (record.method, record.path) = ("POST", "chat_completions")
         record.hasSession = true
         record.isStream = true
         record.status = 200
@@ -56,7 +57,7 @@ import Wire
     }
 
     @Test func `what is not known is null, and a refused credential says why`() throws {
-        var record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "GET", path: "models")
+        let record = AccessRecord()
         record.tokenProblem = .badSignature
         record.outcome = Outcome(.invalidAPIKey(.badSignature))
         let found = try members(line(record))
@@ -80,12 +81,16 @@ import Wire
                     return isText ? [0x22, 0x5C, 0x0A, 0x61, 0x7F, 0xC3, 0xA9, 0x00][Int(byte % 8)] : byte
                 }
             }
-            var record = AccessRecord(
-                time: WallTime(secondsSinceEpoch: Int64(generator.next() % 4_000_000_000)), method: "POST",
-                path: "other")
+            let record = AccessRecord()
+            record.time = WallTime(secondsSinceEpoch: Int64(generator.next() % 4_000_000_000))
             let principal = String(decoding: bytes(), as: UTF8.self)
             record.status = Int(generator.next() % 600)
             record.duration = Interval(nanoseconds: Int64(truncatingIfNeeded: generator.next()))
+            record.usage = Usage(
+                promptTokens: Int(truncatingIfNeeded: generator.next()), completionTokens: .max)
+            (record.bytesIn, record.bytesOut, record.attempts, record.resumes) = (.max, .max, .max, .max)
+            (record.timeToFirstToken, record.queueWait) = (.nanoseconds(.max), .nanoseconds(.max))
+            record.overhead = .nanoseconds(.max)
             let model = bytes()
             let line = line(record, principal: principal, served: .served(model: model.span, pool: "chat"))
             #expect(line.hasSuffix("}\n") && line.utf8.count { $0 == 0x0A } == 1)
@@ -99,9 +104,8 @@ import Wire
     }
 
     @Test func `long text is cut between characters`() throws {
-        let record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "POST", path: "other")
         let name = "a" + String(repeating: "é", count: 100)
-        let found = try members(line(record, served: .served(model: name.utf8Span.span, pool: "chat")))
+        let found = try members(line(AccessRecord(), served: .served(model: name.utf8Span.span, pool: "chat")))
         #expect(found["model"] == .string("a" + String(repeating: "é", count: 63)))
     }
 }

@@ -8,7 +8,7 @@ extension AccessRecord {
         _ outcome: Outcome, duration: Interval = .zero, timeToFirstToken: Interval? = nil, overhead: Interval? = nil,
         usage: Usage? = nil, bytesIn: Int = 0, bytesOut: Int = 0
     ) -> AccessRecord {
-        var record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "POST", path: "chat_completions")
+        let record = AccessRecord()
         record.outcome = outcome
         record.duration = duration
         record.timeToFirstToken = timeToFirstToken
