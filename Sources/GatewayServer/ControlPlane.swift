@@ -7,6 +7,7 @@ import Identity
 import Pipeline
 import Reactor
 import Supervision
+import Synchronization
 import Telemetry
 import Upstreams
 import Wire
