@@ -82,12 +82,14 @@ package struct SlidingWindow: Sendable {
     }
 
     /// Whether `cost` could be spent now. Spends nothing.
+    @inline(__always)
     package mutating func fits(_ cost: Int, now: Moment) -> Bool {
         advance(to: now)
         return cost <= Int(limit32) && total + cost <= Int(limit32)
     }
 
     /// Spends a cost that ``fits(_:now:)`` has just found to fit.
+    @inline(__always)
     package mutating func take(_ cost: Int) {
         precondition(cost >= 0 && total + cost <= Int(limit32))
         current += UInt32(cost)
@@ -130,6 +132,7 @@ package struct SlidingWindow: Sendable {
     }
 
     /// What is left and when all of it is. Spends nothing.
+    @inline(__always)
     package mutating func peek(now: Moment) -> Standing {
         advance(to: now)
         return Standing(limit: limit, remaining: max(0, limit - total), reset: reset(now))
@@ -144,6 +147,7 @@ package struct SlidingWindow: Sendable {
     }
 
     /// The moment that a spend at `now` is counted at: what ``refund(_:at:)`` wants to be told.
+    @inline(__always)
     package func stamp(_ now: Moment) -> Moment { Moment(nanoseconds: max(now.nanoseconds, newestStart)) }
 
     /// A part of what was spent, and when.
@@ -206,10 +210,12 @@ package struct SlidingWindow: Sendable {
 extension SlidingWindow {
     private var slotMax: UInt32 { width == 4 ? .max : width == 2 ? UInt32(UInt16.max) : UInt32(UInt8.max) }
 
+    @inline(__always)
     private func reset(_ now: Moment) -> Interval {
         total == 0 ? .zero : .nanoseconds(max(0, emptyAt - now.nanoseconds))
     }
 
+    @inline(__always)
     private mutating func advance(to now: Moment) {
         let elapsed = now.nanoseconds - newestStart
         if elapsed >= slotLength { advance(by: elapsed / slotLength) }

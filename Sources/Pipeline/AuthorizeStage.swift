@@ -5,9 +5,7 @@ import Wire
 
 /// A request for a model that exists and that its caller may use.
 package struct AuthorizedRequest {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 }
 
 /// Finds the model's pool and whether the caller may use it.
@@ -18,9 +16,9 @@ struct AuthorizeStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ read: ReadRequest) throws(GatewayError) -> AuthorizedRequest {
-        try findPool(read.exchange)
-        return AuthorizedRequest(exchange: read.exchange)
+    func run(_ exchange: Exchange, _ read: ReadRequest) throws(GatewayError) -> AuthorizedRequest {
+        try findPool(exchange)
+        return AuthorizedRequest()
     }
 
     @inline(never)
@@ -37,32 +35,41 @@ struct AuthorizeStage {
 
     @inline(__always)
     private func find(_ exchange: Exchange) throws(GatewayError) -> NamedModel {
+        guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         let connection = exchange.connection
         return try connection.withRequest { bytes throws(GatewayError) in
             let body = bytes.extracting(connection.bodyRange)
             let written = body.extracting(exchange.call.modelRange)
-            if let known = services.recentModels.find(written) { return known }
-            return try look(for: written, exchange.call.request?.modelName(in: body) ?? "")
+            // Moved from the request before to this one, without counting references.
+            if let familiar = exchange.familiar.take(), familiar.fleetNumber == services.fleetNumber,
+                familiar.isFor(kind, written)
+            {
+                return familiar
+            }
+            if let known = services.recentModels.find(kind, written) { return known }
+            return try look(for: written, kind, exchange.call.request?.modelName(in: body) ?? "")
         }
     }
 
     /// - Parameter name: what is written, without JSON's escapes.
     @inline(never)
-    private func look(for written: Span<UInt8>, _ name: String) throws(GatewayError) -> NamedModel {
+    private func look(
+        for written: Span<UInt8>, _ kind: ChatRequest.Kind, _ name: String
+    ) throws(GatewayError) -> NamedModel {
         guard let found = services.fleet.find(model: name) else {
             throw .modelNotFound(model: String(name.prefix(128)))
         }
-        let named = NamedModel(written.withUnsafeBufferPointer { Array($0) }, found, services)
+        let named = NamedModel(written.withUnsafeBufferPointer { Array($0) }, kind, found, services)
         services.recentModels.remember(named)
         return named
     }
 
     /// `/v1/models` and `/v1/models/{id}`: what the caller may use.
-    func models(_ request: AuthenticatedRequest) throws(GatewayError) -> LocalAnswer {
-        guard let principal = request.exchange.principal else { throw .internalError }
+    func models(_ exchange: Exchange, _ request: AuthenticatedRequest) throws(GatewayError) -> LocalAnswer {
+        guard let principal = exchange.principal else { throw .internalError }
         let visible = services.fleet.models.filter { principal.mayUse(model: $0.name) }
-        guard case .model(let range) = request.exchange.endpoint else { return .models(visible.map(listed)) }
-        let name = request.exchange.connection.withRequest { $0.extracting(range).text }
+        guard case .model(let range) = exchange.endpoint else { return .models(visible.map(listed)) }
+        let name = exchange.connection.withRequest { $0.extracting(range).text }
         let plain = Self.percentDecoded(name)
         guard let model = visible.first(where: { $0.name == plain }) else {
             throw .modelNotFound(model: String(plain.prefix(128)))

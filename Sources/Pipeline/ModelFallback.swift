@@ -44,7 +44,7 @@ final class ModelFallback {
         }
         guard let next = fallback?.waiting.popLast() else { return false }
         exchange.services.metrics.fellBack(reason, pool: exchange.services.upstreams.place(of: pool))
-        exchange.named = NamedModel(named.written, next, exchange.services)
+        exchange.named = NamedModel(named.written, named.kind, next, exchange.services)
         exchange.loggedFallback = LogText(next.model.name)
         call.turn(to: next.pool, next.model, resuming: broken)
         return true

@@ -10,27 +10,41 @@ import Wire
 final class NamedModel {
     /// The name between the quotes of the JSON string.
     let written: [UInt8]
+    let kind: ChatRequest.Kind
     let model: ServedModel
     let pool: Pool
     /// The replicas call it otherwise.
     let isRenamed: Bool
     /// Other models may be asked when it can't answer.
     let hasFallback: Bool
-    /// What the access log says of it.
+    /// What the access log says of a request for it.
     let logged: LogText
     /// The pool's counters, as long as the fleet with this number is in force.
     let counters: PoolMetrics
     let fleetNumber: Int
 
-    init(_ written: [UInt8], _ found: (pool: Pool, model: ServedModel), _ services: LoopServices) {
+    init(
+        _ written: [UInt8], _ kind: ChatRequest.Kind, _ found: (pool: Pool, model: ServedModel),
+        _ services: LoopServices
+    ) {
         self.written = written
+        self.kind = kind
         model = found.model
         pool = found.pool
         isRenamed = model.upstreamName != nil
         hasFallback = !model.fallback.isEmpty
-        logged = LogText.served(model: written.span, pool: pool.name)
+        logged = LogText(
+            method: "POST", path: Endpoint.inference(kind).label, model: (name: written, pool: pool.name))
         counters = services.metrics.pool(services.upstreams.place(of: pool))
         fleetNumber = services.fleetNumber
+    }
+
+    @inline(__always)
+    func isFor(_ kind: ChatRequest.Kind, _ written: Span<UInt8>) -> Bool {
+        switch (kind, self.kind) {
+        case (.chat, .chat), (.completion, .completion), (.embedding, .embedding): written.equals(self.written)
+        default: false
+        }
     }
 }
 
@@ -44,8 +58,8 @@ final class RecentModels {
 
     private var known = InlineArray<16, NamedModel?>(repeating: nil)
 
-    func find(_ written: Span<UInt8>) -> NamedModel? {
-        guard let known = known[Self.place(of: written)], written.equals(known.written) else { return nil }
+    func find(_ kind: ChatRequest.Kind, _ written: Span<UInt8>) -> NamedModel? {
+        guard let known = known[Self.place(of: written)], known.isFor(kind, written) else { return nil }
         return known
     }
 

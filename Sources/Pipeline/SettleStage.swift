@@ -12,16 +12,7 @@ import Wire
 struct SettleStage {
     let services: LoopServices
 
-    @inline(__always)
-    func run(_ exchange: Exchange) async {
-        if exchange.session != nil { await endTurn(exchange) }
-        answer(exchange)
-        if exchange.connection.needsFlush { await flush(exchange) }
-        close(exchange)
-    }
-
-    @inline(never)
-    private func flush(_ exchange: Exchange) async {
+    func flush(_ exchange: Exchange) async {
         do throws(GatewayError) {
             try await exchange.connection.flush()
         } catch {
@@ -30,7 +21,7 @@ struct SettleStage {
     }
 
     @inline(never)
-    private func close(_ exchange: Exchange) {
+    func close(_ exchange: Exchange) {
         charge(exchange)
         if !exchange.endpoint.isHealth { record(exchange) }
         if exchange.failure != nil { exchange.failure = nil }
@@ -39,7 +30,7 @@ struct SettleStage {
     // MARK: Answering
 
     @inline(never)
-    private func answer(_ exchange: Exchange) {
+    func answer(_ exchange: Exchange) {
         if let served = exchange.served.take() {
             exchange.ending = answer(exchange, served) ?? .ok
         } else if let error = exchange.failure {
@@ -131,8 +122,7 @@ struct SettleStage {
     // MARK: Sessions
 
     /// The turn into history before its answer, or given up, so that the next one need not wait for it.
-    @inline(never)
-    private func endTurn(_ exchange: Exchange) async {
+    func endTurn(_ exchange: Exchange) async {
         switch exchange.served {
         case .whole(let reply): await remember(exchange, reply)
         case .streamed: if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }
@@ -213,6 +203,7 @@ struct SettleStage {
             let named = exchange.named.take()
         {
             write(exchange, caller, named, replica)
+            exchange.familiar = named
         } else {
             writeUnusual(exchange)
         }
@@ -224,8 +215,6 @@ struct SettleStage {
         let connection = exchange.connection
         record.time = exchange.arrivedWall
         record.tokenProblem = nil
-        record.method = connection.method.text
-        record.path = exchange.endpoint.label
         record.hasSession = exchange.session != nil
         record.isStream = call.isStream
         record.status = exchange.status
@@ -255,7 +244,7 @@ struct SettleStage {
         named.counters.requestEnded(services.record)
         exchange.requestID.withBytes { id in
             services.accessLog?.append(
-                services.record, requestID: id, principal: caller.loggedID, served: named.logged, fallback: nil,
+                services.record, requestID: id, principal: caller.loggedID, request: named.logged, fallback: nil,
                 replica: replica.loggedName, client: exchange.loggedPeer)
         }
     }
@@ -274,10 +263,12 @@ struct SettleStage {
             record.tokenProblem = reason
         }
         let written = exchange.named?.written ?? []
-        let served = call.pool.map { LogText.served(model: written.span, pool: $0.name) }
+        let request = LogText(
+            method: exchange.connection.method.text, path: exchange.endpoint.label,
+            model: call.pool.map { (name: written, pool: $0.name) })
         exchange.requestID.withBytes { id in
             services.accessLog?.append(
-                record, requestID: id, principal: exchange.caller?.loggedID ?? .null, served: served ?? .unserved,
+                record, requestID: id, principal: exchange.caller?.loggedID ?? .null, request: request,
                 fallback: exchange.loggedFallback, replica: call.replica?.loggedName ?? .null,
                 client: exchange.forwardedClient ?? exchange.loggedPeer)
         }

@@ -14,9 +14,6 @@ package final class AccessRecord {
     package var time = WallTime(secondsSinceEpoch: 0)
     /// Why the credential was refused, if it was.
     package var tokenProblem: TokenProblem?
-    package var method: StaticString = ""
-    /// What was asked for, from a fixed list such as `chat_completions`; never the URL.
-    package var path: StaticString = ""
     package var hasSession = false
     package var isStream = false
     /// 0 when nothing was sent.
@@ -45,14 +42,14 @@ package final class AccessRecord {
     /// - Parameter timestamp: belongs to the log, so that it keeps the second between lines.
     /// - Parameter requestID: at most 128 letters, digits and `._-`: what stands for itself in JSON.
     /// - Parameter principal: ``Principal/id``; null before authentication.
-    /// - Parameter served: the model and its pool.
+    /// - Parameter request: ``LogText/init(method:path:model:)``.
     /// - Parameter fallback: the model that was asked instead of the one that the client named.
     /// - Parameter replica: the one that sent the end of the answer, or the last one tried.
     /// - Parameter client: the peer's address without its port, or what a trusted proxy named.
     @inline(__always)
     func append(
         to out: inout ByteWriter, timestamp: inout TimestampText, requestID: Span<UInt8>, principal: LogText,
-        served: LogText, fallback: LogText?, replica: LogText, client: LogText
+        request: LogText, fallback: LogText?, replica: LogText, client: LogText
     ) {
         out.append(upTo: Self.lineBytesMax) { line in
             line.put(upTo: 48) { run in
@@ -67,12 +64,7 @@ package final class AccessRecord {
                 line.put(",\"token_problem\":")
                 line.put(quoted: tokenProblem.label)
             }
-            line.put(",\"method\":\"")
-            line.put(method)
-            line.put("\",\"path\":\"")
-            line.put(path)
-            line.put("\",")
-            line.put(served.json)
+            line.put(request.json)
             putAnswer(fallback, on: &line)
             line.put(replica.json)
             putAttempts(on: &line)

@@ -43,12 +43,12 @@ package final class LineBuffer: Sendable {
     /// Appends the access line of `record`. The parameters are ``AccessRecord``'s: passed one by one and to no closure,
     /// so that nobody counts references to them.
     package func append(
-        _ record: AccessRecord, requestID: Span<UInt8>, principal: LogText, served: LogText, fallback: LogText?,
+        _ record: AccessRecord, requestID: Span<UInt8>, principal: LogText, request: LogText, fallback: LogText?,
         replica: LogText, client: LogText
     ) {
         add { lines, timestamp in
             record.append(
-                to: &lines, timestamp: &timestamp, requestID: requestID, principal: principal, served: served,
+                to: &lines, timestamp: &timestamp, requestID: requestID, principal: principal, request: request,
                 fallback: fallback, replica: replica, client: client)
         }
     }

@@ -13,6 +13,28 @@ package struct LogText: Sendable {
         json = ReadyBytes(writer.bytes)
     }
 
+    /// The members of a line that say what was asked for.
+    ///
+    /// - Parameter path: from a fixed list such as `chat_completions`; never the URL.
+    /// - Parameter model: as the client wrote it, at most 128 bytes of it, and the pool that serves it; nil before
+    ///   that is known.
+    package init(method: StaticString, path: StaticString, model: (name: [UInt8], pool: String)?) {
+        var writer = ByteWriter()
+        writer.append(",\"method\":\"")
+        writer.append(method)
+        writer.append("\",\"path\":\"")
+        writer.append(path)
+        writer.append("\",\"model\":")
+        if let model {
+            writer.append(quoted: model.name.span, limit: 128)
+            writer.append(",\"pool\":")
+            writer.append(quoted: model.pool.utf8Span.span, limit: Self.bytesMax)
+        } else {
+            writer.append("null,\"pool\":null")
+        }
+        json = ReadyBytes(writer.bytes)
+    }
+
     private init(json: StaticString) {
         var writer = ByteWriter()
         writer.append(json)
@@ -21,22 +43,6 @@ package struct LogText: Sendable {
 
     /// Where there is nobody to name.
     package static let null = LogText(json: "null")
-
-    /// The two members of a line that say what was asked for: the model as the client wrote it, at most 128 bytes of
-    /// it, and the pool that serves it.
-    package static func served(model: Span<UInt8>, pool: String) -> LogText {
-        var writer = ByteWriter()
-        writer.append("\"model\":")
-        writer.append(quoted: model, limit: 128)
-        writer.append(",\"pool\":")
-        writer.append(quoted: pool.utf8Span.span, limit: bytesMax)
-        return LogText(writer)
-    }
-
-    private init(_ writer: borrowing ByteWriter) { json = ReadyBytes(writer.bytes) }
-
-    /// The same two before anything is known of them.
-    package static let unserved = LogText(json: "\"model\":null,\"pool\":null")
 
     /// Bytes that a line needs for it.
     package var count: Int { json.count }

@@ -32,11 +32,13 @@ extension Span where Element == UInt8 {
     }
 
     /// Whether these are exactly the bytes of `text`.
+    @inline(__always)
     public func equals(_ text: StaticString) -> Bool {
-        guard count == text.utf8CodeUnitCount else { return false }
+        let length = text.utf8CodeUnitCount
+        guard count == length else { return false }
         return withUnsafeBufferPointer { bytes in
-            // Both have `count` bytes.
-            bytes.baseAddress.map { memcmp($0, text.utf8Start, bytes.count) == 0 } ?? true
+            // Both have so many bytes; a literal's length is known when this is compiled, so it is a few words.
+            bytes.baseAddress.map { memcmp($0, text.utf8Start, length) == 0 } ?? true
         }
     }
 

@@ -7,14 +7,15 @@ import Wire
 
 @Suite struct AccessRecordTests {
     private func line(
-        _ record: AccessRecord, id: String = "req-1", principal: String? = nil, served: LogText = .unserved,
-        fallback: String? = nil, replica: String? = nil, client: String = "-"
+        _ record: AccessRecord, id: String = "req-1", principal: String? = nil,
+        model: (name: [UInt8], pool: String)? = nil, fallback: String? = nil, replica: String? = nil, client: String = "-"
     ) -> String {
         var out = ByteWriter()
         var timestamp = TimestampText()
         record.append(
             to: &out, timestamp: &timestamp, requestID: id.utf8Span.span,
-            principal: principal.map { LogText($0) } ?? .null, served: served,
+            principal: principal.map { LogText($0) } ?? .null,
+            request: LogText(method: "POST", path: "chat_completions", model: model),
             fallback: fallback.map { LogText($0) }, replica: replica.map { LogText($0) } ?? .null,
             client: LogText(client))
         return out.bytes.text
@@ -28,7 +29,6 @@ import Wire
     @Test func `a full record is one line with every member in its place`() {
         let record = AccessRecord()
         record.time = WallTime(nanosecondsSinceEpoch: 1_789_372_987_042_000_000)
-        (record.method, record.path) = ("POST", "chat_completions")
         record.hasSession = true
         record.isStream = true
         record.status = 200
@@ -51,7 +51,7 @@ import Wire
 
             """
         let line = line(
-            record, principal: "key_1", served: .served(model: "tiny".utf8Span.span, pool: "chat"), fallback: "small",
+            record, principal: "key_1", model: (Array("tiny".utf8), "chat"), fallback: "small",
             replica: "gpu-a", client: "192.0.2.7")
         #expect(line == expected)
     }
@@ -92,7 +92,7 @@ import Wire
             (record.timeToFirstToken, record.queueWait) = (.nanoseconds(.max), .nanoseconds(.max))
             record.overhead = .nanoseconds(.max)
             let model = bytes()
-            let line = line(record, principal: principal, served: .served(model: model.span, pool: "chat"))
+            let line = line(record, principal: principal, model: (model, "chat"))
             #expect(line.hasSuffix("}\n") && line.utf8.count { $0 == 0x0A } == 1)
             #expect(line.utf8.count < 4096)
             let found = try members(line)
@@ -105,7 +105,7 @@ import Wire
 
     @Test func `long text is cut between characters`() throws {
         let name = "a" + String(repeating: "é", count: 100)
-        let found = try members(line(AccessRecord(), served: .served(model: name.utf8Span.span, pool: "chat")))
+        let found = try members(line(AccessRecord(), model: (Array(name.utf8), "chat")))
         #expect(found["model"] == .string("a" + String(repeating: "é", count: 63)))
     }
 }

@@ -17,10 +17,11 @@ import Wire
         #expect(shown(text) == "\"a" + String(repeating: "é", count: 127) + "\"")
     }
 
-    @Test func `what was asked for is two members, both null before anything is known`() {
-        let served = LogText.served(model: "a\\u0062".utf8Span.span, pool: "chat")
-        #expect(shown(served) == #""model":"a\\u0062","pool":"chat""#)
-        #expect(shown(.unserved) == #""model":null,"pool":null"#)
+    @Test func `what was asked for is four members, two of them null before anything is known`() {
+        let text = LogText(method: "POST", path: "completions", model: (Array("a\\u0062".utf8), "chat"))
+        #expect(shown(text) == #","method":"POST","path":"completions","model":"a\\u0062","pool":"chat""#)
+        let unknown = LogText(method: "GET", path: "models", model: nil)
+        #expect(shown(unknown) == #","method":"GET","path":"models","model":null,"pool":null"#)
         #expect(shown(.null) == "null")
     }
 }
