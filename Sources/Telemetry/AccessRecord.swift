@@ -68,8 +68,8 @@ package final class AccessRecord {
             putAnswer(fallback, on: &line)
             line.put(replica.json)
             putAttempts(on: &line)
-            // The names have 102 bytes together, eight numbers 148 at most.
-            line.put(upTo: 256) { putNumbers(on: &$0) }
+            // The names have 126 bytes together, eight numbers 148 at most.
+            line.put(upTo: 288) { putNumbers(on: &$0) }
             line.put(client.json)
             line.put("}\n")
         }
