@@ -47,8 +47,14 @@ package final class TokenCache<Attachment: AnyObject> {
     ///
     /// - Parameter generation: ``Authenticator/generation`` as it is now.
     package func lookup(_ token: Span<UInt8>, now: WallTime, generation: UInt64) -> Entry? {
-        guard let verified = credentials.lookup(token, now: now, generation: generation) else { return nil }
-        return Entry(verified: verified)
+        credentials.lookup(token, now: now, generation: generation).map { Entry(verified: $0) }
+    }
+
+    /// The same, only what the loop keeps for the caller.
+    package func attachment(of token: Span<UInt8>, now: WallTime, generation: UInt64) -> Attachment? {
+        guard let slot = credentials.find(token, now: now, generation: generation) else { return nil }
+        // Only `insert` makes entries, and it takes nothing but an `Attachment`.
+        return credentials.attachment(at: slot).map { unsafeDowncast($0, to: Attachment.self) }
     }
 
     /// Remembers a credential that was verified. What has expired makes room, else one not used lately.

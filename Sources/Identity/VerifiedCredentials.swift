@@ -71,7 +71,8 @@ final class VerifiedCredentials {
     /// How many credentials there is memory for now.
     var slotCount: Int { tags.count }
 
-    func lookup(_ bytes: Span<UInt8>, now: WallTime, generation: UInt64) -> VerifiedCredential? {
+    /// The slot of the credential, if it is known and good.
+    func find(_ bytes: Span<UInt8>, now: WallTime, generation: UInt64) -> Int? {
         guard bytes.count <= bytesMax else { return nil }
         let hash = hash(of: bytes)
         let tag = Self.tag(of: hash)
@@ -85,10 +86,16 @@ final class VerifiedCredentials {
             }
             let bit: UInt16 = 1 << UInt16(slot - first)
             if used[set] & bit == 0 { used[set] |= bit }
-            return credential
+            return slot
         }
         return nil
     }
+
+    func lookup(_ bytes: Span<UInt8>, now: WallTime, generation: UInt64) -> VerifiedCredential? {
+        find(bytes, now: now, generation: generation).flatMap { credentials[$0] }
+    }
+
+    func attachment(at slot: Int) -> AnyObject? { credentials[slot]?.header.attachment }
 
     /// Keeps a credential and returns it; what is empty or too long is not kept.
     func insert(

@@ -32,7 +32,7 @@ struct AdmitStage {
             switch slot.reserve(tokens: exchange.estimate, now: services.loop.now, &exchange.standing) {
             case .reserved(let reservation):
                 exchange.reservation = reservation
-                exchange.slot = slot
+                exchange.slot = consume slot
                 return services.counters.admitted()
             case .refused(let kind, let retryAfter):
                 services.counters.rejected(kind)

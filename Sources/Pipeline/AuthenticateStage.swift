@@ -48,9 +48,9 @@ struct AuthenticateStage {
         let now = exchange.arrivedWall
         exchange.caller = try exchange.connection.withRequest { bytes throws(GatewayError) in
             let value = bytes.extracting(field)
-            if let known = services.tokens.lookup(value, now: now, generation: generation) {
+            if let known = services.tokens.attachment(of: value, now: now, generation: generation) {
                 services.counters.tokenCacheHit()
-                return known.attachment
+                return known
             }
             services.counters.tokenCacheMissed()
             let caller = caller(try services.shared.authenticator.authenticate(value, now: now))

@@ -32,11 +32,25 @@ struct SettleStage {
     @inline(never)
     func answer(_ exchange: Exchange) {
         if let served = exchange.served.take() {
-            exchange.ending = answer(exchange, served) ?? .ok
+            if case .whole(let reply) = served {
+                exchange.ending = .ok
+                pass(reply, exchange)
+            } else {
+                exchange.ending = answer(exchange, served) ?? .ok
+            }
         } else if let error = exchange.failure {
             answer(exchange, error)
             exchange.ending = ending(error, exchange)
         }
+    }
+
+    /// A replica's whole answer, under the model's name that the client knows.
+    @inline(__always)
+    private func pass(_ reply: WholeReply, _ exchange: Exchange) {
+        reply.withBody { body in
+            if exchange.call.renamesModel { sendRenamed(body, exchange) } else { exchange.reply(body) }
+        }
+        if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
     }
 
     private func ending(_ error: GatewayError, _ exchange: Exchange) -> Outcome {
@@ -45,12 +59,11 @@ struct SettleStage {
     }
 
     /// - Returns: what the outcome is, where it is not the reply's success.
+    @inline(never)
     private func answer(_ exchange: Exchange, _ served: Served) -> Outcome? {
         switch served {
         case .local(let answer): self.answer(exchange, answer)
-        case .whole(let reply):
-            reply.withBody { send($0, exchange) }
-            if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
+        case .whole(let reply): pass(reply, exchange)
         case .streamed:
             guard exchange.call.holdsEnd else { break }
             let isStored = exchange.sessionDegraded == nil
@@ -72,10 +85,8 @@ struct SettleStage {
         return nil
     }
 
-    private func send(_ body: Span<UInt8>, _ exchange: Exchange) {
-        guard exchange.call.renamesModel else {
-            return exchange.reply(body)
-        }
+    @inline(never)
+    private func sendRenamed(_ body: Span<UInt8>, _ exchange: Exchange) {
         var rewrite = ChatRewrite()
         rewrite.model = BodyEdits.quoted(exchange.call.modelName)
         var renamed = ByteWriter(capacity: body.count + 64)
