@@ -23,6 +23,7 @@ package final class Parking: ReadinessHandler {
     }
 
     package let loop: EventLoop
+    private let executor: LoopExecutor
     private let bay: Bay
     private let timer: LoopTimer
     private var state = State.awake
@@ -33,6 +34,7 @@ package final class Parking: ReadinessHandler {
 
     package init(on loop: EventLoop) {
         self.loop = loop
+        executor = loop.executor
         bay = Bay()
         timer = LoopTimer(on: loop)
         timer.onFire { [unowned self] in call(.deadline) }
@@ -40,7 +42,7 @@ package final class Parking: ReadinessHandler {
 
     /// Suspends until the next wake-up or until `deadline`.
     package func park(until deadline: Moment) async -> Wake {
-        assert(loop.executor.isCurrent, "only a task of the loop may park on it")
+        assert(executor.isCurrent, "only a task of the loop may park on it")
         if let wake = takeWake(deadline) { return wake }
         stay(until: deadline)
         return await bay.stand()
@@ -48,7 +50,7 @@ package final class Parking: ReadinessHandler {
 
     /// Suspends until `deputy` needs the task. At each wake-up the loop lets the deputy go on instead of the task.
     package func park(until deadline: Moment, deputy: any Deputy) async {
-        assert(loop.executor.isCurrent, "only a task of the loop may park on it")
+        assert(executor.isCurrent, "only a task of the loop may park on it")
         var deadline = deadline
         while let wake = takeWake(deadline) {
             guard let next = deputy.goOn(wake) else { return }
@@ -89,7 +91,7 @@ package final class Parking: ReadinessHandler {
         state = .called
         cause = wake
         timer.set(.never)
-        loop.executor.makeReady(self)
+        executor.makeReady(self)
     }
 
     /// Its turn: the deputy goes on, or else the task.
