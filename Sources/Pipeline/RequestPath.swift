@@ -14,6 +14,8 @@ import Wire
 /// - Isolation: its loop. One long-lived task for each client connection runs ``serve(_:)``.
 package final class RequestPath {
     let services: LoopServices
+    /// Requests that came at once on one connection are answered in one go up to here; then others have their turn.
+    private static let requestsPerTurn = 16
 
     private let receive: ReceiveStage
     private let authenticate: AuthenticateStage
@@ -66,6 +68,7 @@ package final class RequestPath {
     ///
     /// - Returns: what to wait for before it is called again.
     func goOn(_ exchange: Exchange, _ wake: Parking.Wake) -> Exchange.Wait {
+        var left = Self.requestsPerTurn
         var step = exchange.step
         defer { exchange.step = step }
         while true {
@@ -106,6 +109,8 @@ package final class RequestPath {
                 guard exchange.connection.canContinue else { return .end }
                 step = .receive
                 exchange.connection.expectRequest()
+                left -= 1
+                if left == 0 { return .change(until: services.loop.now) }
             }
         }
     }

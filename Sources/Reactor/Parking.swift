@@ -51,13 +51,8 @@ package final class Parking: ReadinessHandler {
     /// Suspends until `deputy` needs the task. At each wake-up the loop lets the deputy go on instead of the task.
     package func park(until deadline: Moment, deputy: any Deputy) async {
         assert(executor.isCurrent, "only a task of the loop may park on it")
-        var deadline = deadline
-        while let wake = takeWake(deadline) {
-            guard let next = deputy.goOn(wake) else { return }
-            deadline = next
-        }
         post = .passRetained(Post(deputy))
-        stay(until: deadline)
+        stayOrTakeTurn(deadline)
         _ = await bay.stand()
     }
 
@@ -86,6 +81,13 @@ package final class Parking: ReadinessHandler {
         timer.set(deadline)
     }
 
+    /// A deputy that is to go on already does so among the others that are ready, so that they have their turn.
+    private func stayOrTakeTurn(_ deadline: Moment) {
+        let wake = takeWake(deadline)
+        stay(until: deadline)
+        if let wake { call(wake) }
+    }
+
     private func call(_ wake: Wake) {
         guard state == .parked else { return }
         state = .called
@@ -99,11 +101,7 @@ package final class Parking: ReadinessHandler {
         state = .awake
         if let post {
             if let deadline = post._withUnsafeGuaranteedRef({ $0.deputy.goOn(cause) }) {
-                let wake = takeWake(deadline)
-                stay(until: deadline)
-                // Not at once: others are to have their turn.
-                if let wake { call(wake) }
-                return
+                return stayOrTakeTurn(deadline)
             }
             self.post = nil
             post.release()
