@@ -28,25 +28,25 @@ struct AdmitStage {
 
     @inline(never)
     private func reserve(_ exchange: Exchange) throws(GatewayError) {
-        while let slot = exchange.caller?.slot {
-            switch slot.reserve(tokens: exchange.estimate, now: services.loop.now, &exchange.standing) {
+        // Taken out and put back: to keep it while it is still there would be to count a reference.
+        guard let caller = exchange.caller.take() else { throw .internalError }
+        defer { exchange.caller = caller }
+        while true {
+            let decision = caller.withSlot { slot in
+                slot.reserve(tokens: exchange.estimate, now: services.loop.now, standing: &exchange.standing)
+            }
+            switch decision {
             case .reserved(let reservation):
                 exchange.reservation = reservation
-                exchange.slot = consume slot
-                return services.counters.admitted()
+                services.counters.admitted()
+                return
             case .refused(let kind, let retryAfter):
                 services.counters.rejected(kind)
                 throw .rateLimited(kind, retryAfter: retryAfter)
-            case .retired: renewSlot(exchange)
+            case nil:
+                caller.replaceSlot(
+                    by: services.shared.limiter.slot(for: caller.principal, now: services.loop.now))
             }
         }
-        throw .internalError
-    }
-
-    /// The caller's slot was given to another one.
-    @inline(never)
-    private func renewSlot(_ exchange: Exchange) {
-        guard let caller = exchange.caller else { return }
-        caller.slot = services.shared.limiter.slot(for: caller.principal, now: services.loop.now)
     }
 }

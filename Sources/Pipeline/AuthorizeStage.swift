@@ -25,7 +25,7 @@ struct AuthorizeStage {
     private func findPool(_ exchange: Exchange) throws(GatewayError) {
         let named = try find(exchange)
         guard let caller = exchange.caller else { throw .internalError }
-        guard caller.mayUseAllModels || caller.principal.mayUse(model: named.model.name) else {
+        guard caller.mayUse(model: named.model.name) else {
             throw .modelNotAllowed(model: named.model.name)
         }
         exchange.call.pool = named.pool

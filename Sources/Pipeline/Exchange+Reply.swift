@@ -116,14 +116,14 @@ extension Exchange: ReplyDelegate {
         head.put("x-request-id: ")
         requestID.withBytes { head.put($0) }
         head.put("\r\n")
-        if let requests = standing?.requests {
+        if let requests = standing.requests {
             head.put(upTo: 256) { run in
                 run.put(
                     requests, limit: "x-ratelimit-limit-requests: ",
                     remaining: "\r\nx-ratelimit-remaining-requests: ", reset: "\r\nx-ratelimit-reset-requests: ")
             }
         }
-        if let tokens = standing?.tokens {
+        if let tokens = standing.tokens {
             head.put(upTo: 256) { run in
                 run.put(
                     tokens, limit: "x-ratelimit-limit-tokens: ",

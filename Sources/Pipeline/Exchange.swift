@@ -44,7 +44,7 @@ package final class Exchange {
 
     package let connection: ServerConnection
     package let services: LoopServices
-    private unowned(unsafe) let path: RequestPath  // Its `serve` holds both.
+    private let path: RequestPath
     let call: UpstreamCall
     var step = Step.receive
     var wait = Wait.end
@@ -68,10 +68,9 @@ package final class Exchange {
     var caller: Caller?
     /// Tokens that the request may cost, by its body.
     var estimate = 0
-    /// The caller's slot that something is reserved in.
-    var slot: LimiterSlot?
     var reservation: KeyBudget.Reservation?
-    var standing: KeyBudget.Standing?
+    /// Where the caller stands with their limits: nothing until they were asked.
+    var standing = KeyBudget.Standing.none
     /// The model and its pool; after a fallback those that were asked last.
     var named: NamedModel?
     /// What the request before named: the next one mostly names it too. Of a fleet before this one it is not used.
@@ -153,9 +152,8 @@ package final class Exchange {
         arrivedAt = services.loop.now
         arrivedWall = services.loop.wallNow
         if caller != nil { caller = nil }
-        if slot != nil { slot = nil }
         reservation = nil
-        standing = nil
+        standing = .none
         if named != nil { named = nil }
         hasSessionMember = false
         if forwardedClient != nil { forwardedClient = nil }

@@ -32,8 +32,10 @@ package final class SharedServices: Sendable {
 package final class LoopServices {
     package let loop: EventLoop
     package let shared: SharedServices
+    /// The shared one.
+    let authenticator: Authenticator
     package let upstreams: LoopUpstreams
-    package let tokens: TokenCache<Caller>
+    package let tokens: TokenCache<LimiterSlot>
     /// Those of the fleet in force: set before it.
     package var metrics: LoopMetrics
     /// What is counted whatever the fleet.
@@ -68,6 +70,7 @@ package final class LoopServices {
     ) {
         self.loop = loop
         self.shared = shared
+        authenticator = shared.authenticator
         self.upstreams = upstreams
         tokens = TokenCache(capacity: tokenCacheEntries, credentialBytesMax: 8_192)
         self.metrics = metrics

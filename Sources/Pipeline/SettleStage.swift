@@ -1,5 +1,6 @@
 import GatewayCore
 import HTTPConnections
+import Limiting
 import Reactor
 import Synchronization
 import Telemetry
@@ -22,8 +23,10 @@ struct SettleStage {
 
     @inline(never)
     func close(_ exchange: Exchange) {
-        charge(exchange)
-        if !exchange.endpoint.isHealth { record(exchange) }
+        // Nobody asks for the caller any more.
+        let caller = exchange.caller.take()
+        if let caller, let reservation = exchange.reservation.take() { charge(exchange, reservation, caller) }
+        if !exchange.endpoint.isHealth { record(exchange, caller) }
         if exchange.failure != nil { exchange.failure = nil }
     }
 
@@ -191,32 +194,30 @@ struct SettleStage {
 
     // MARK: Charging
 
-    private func charge(_ exchange: Exchange) {
-        guard let slot = exchange.slot.take(), let reservation = exchange.reservation else { return }
-        let call = exchange.call
-        if call.sends == 0 { return slot.giveBack(reservation) }
-        slot.settle(reservation, tokens: call.usage?.totalTokens ?? guess(exchange), now: services.loop.now)
+    @inline(never)
+    private func charge(_ exchange: Exchange, _ reservation: KeyBudget.Reservation, _ caller: Caller) {
+        if exchange.call.sends == 0 { return caller.withSlot { $0.giveBack(reservation) } }
+        let used = exchange.call.usage?.totalTokens ?? guessedTokens(exchange)
+        caller.withSlot { $0.settle(reservation, tokens: used, now: services.loop.now) }
     }
 
-    /// What an answer cost that no replica counted.
-    private func guess(_ exchange: Exchange) -> Int {
+    /// Of an answer whose usage its replica did not say.
+    @inline(never)
+    private func guessedTokens(_ exchange: Exchange) -> Int {
         let deltas = exchange.call.relay.deltas
         return deltas > 0 ? deltas + exchange.connection.bodyRange.count / 4 : 0
     }
 
     // MARK: Counting and logging
 
-    private func record(_ exchange: Exchange) {
+    private func record(_ exchange: Exchange, _ caller: Caller?) {
         fill(services.record, exchange)
         services.counters.requestEnded(services.record)
-        // Taken out of the exchange, which is done with them: nobody else can let them go meanwhile.
-        if isUsual(exchange), let replica = exchange.call.replica, let caller = exchange.caller.take(),
-            let named = exchange.named.take()
-        {
+        if isUsual(exchange), let caller, let replica = exchange.call.replica, let named = exchange.named.take() {
             write(exchange, caller, named, replica)
             exchange.familiar = named
         } else {
-            writeUnusual(exchange)
+            writeUnusual(exchange, caller)
         }
     }
 
@@ -245,7 +246,7 @@ struct SettleStage {
     /// Whether all that a line names is at hand: the request was served, by the pool that it asked for.
     @inline(__always)
     private func isUsual(_ exchange: Exchange) -> Bool {
-        exchange.failure == nil && exchange.named?.fleetNumber == services.fleetNumber && exchange.caller != nil
+        exchange.failure == nil && exchange.named?.fleetNumber == services.fleetNumber
             && exchange.loggedFallback == nil && exchange.forwardedClient == nil && exchange.sessionDegraded == nil
     }
 
@@ -254,15 +255,17 @@ struct SettleStage {
     private func write(_ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ replica: Replica) {
         named.counters.requestEnded(services.record)
         exchange.requestID.withBytes { id in
-            services.accessLog?.append(
-                services.record, requestID: id, principal: caller.loggedID, request: named.logged, fallback: nil,
-                replica: replica.loggedName, client: exchange.loggedPeer)
+            Caller.withLoggedID(of: caller) { principal in
+                services.accessLog?.append(
+                    services.record, requestID: id, principal: principal, request: named.logged, fallback: nil,
+                    replica: replica.loggedName, client: exchange.loggedPeer)
+            }
         }
     }
 
     /// The same for any request.
     @inline(never)
-    private func writeUnusual(_ exchange: Exchange) {
+    private func writeUnusual(_ exchange: Exchange, _ caller: Caller?) {
         let record = services.record
         let call = exchange.call
         services.metrics.pool(call.pool.map { services.upstreams.place(of: $0) }).requestEnded(record)
@@ -278,10 +281,11 @@ struct SettleStage {
             method: exchange.connection.method.text, path: exchange.endpoint.label,
             model: call.pool.map { (name: written, pool: $0.name) })
         exchange.requestID.withBytes { id in
-            services.accessLog?.append(
-                record, requestID: id, principal: exchange.caller?.loggedID ?? .null, request: request,
-                fallback: exchange.loggedFallback, replica: call.replica?.loggedName ?? .null,
-                client: exchange.forwardedClient ?? exchange.loggedPeer)
+            Caller.withLoggedID(of: caller) { principal in
+                services.accessLog?.append(
+                    record, requestID: id, principal: principal, request: request, fallback: exchange.loggedFallback,
+                    replica: call.replica?.loggedName ?? .null, client: exchange.forwardedClient ?? exchange.loggedPeer)
+            }
         }
     }
 }

@@ -41,15 +41,15 @@ package final class AccessRecord {
     ///
     /// - Parameter timestamp: belongs to the log, so that it keeps the second between lines.
     /// - Parameter requestID: at most 128 letters, digits and `._-`: what stands for itself in JSON.
-    /// - Parameter principal: ``Principal/id``; null before authentication.
+    /// - Parameter principal: ``Principal/id`` as JSON; `null` before authentication.
     /// - Parameter request: ``LogText/init(method:path:model:)``.
     /// - Parameter fallback: the model that was asked instead of the one that the client named.
     /// - Parameter replica: the one that sent the end of the answer, or the last one tried.
     /// - Parameter client: the peer's address without its port, or what a trusted proxy named.
     @inline(__always)
     func append(
-        to out: inout ByteWriter, timestamp: inout TimestampText, requestID: Span<UInt8>, principal: LogText,
-        request: LogText, fallback: LogText?, replica: LogText, client: LogText
+        to out: inout ByteWriter, timestamp: inout TimestampText, requestID: Span<UInt8>,
+        principal: Span<UInt8>, request: LogText, fallback: LogText?, replica: LogText, client: LogText
     ) {
         out.append(upTo: Self.lineBytesMax) { line in
             line.put(upTo: 48) { run in
@@ -59,7 +59,7 @@ package final class AccessRecord {
             }
             line.put(requestID)
             line.put("\",\"principal\":")
-            line.put(principal.json)
+            line.put(principal)
             if let tokenProblem {
                 line.put(",\"token_problem\":")
                 line.put(quoted: tokenProblem.label)

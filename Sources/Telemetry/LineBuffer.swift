@@ -43,7 +43,7 @@ package final class LineBuffer: Sendable {
     /// Appends the access line of `record`. The parameters are ``AccessRecord``'s: passed one by one and to no closure,
     /// so that nobody counts references to them.
     package func append(
-        _ record: AccessRecord, requestID: Span<UInt8>, principal: LogText, request: LogText, fallback: LogText?,
+        _ record: AccessRecord, requestID: Span<UInt8>, principal: Span<UInt8>, request: LogText, fallback: LogText?,
         replica: LogText, client: LogText
     ) {
         add { lines, timestamp in

@@ -4,7 +4,7 @@ import Wire
 ///
 /// - Bound: 256 bytes of each text, cut between characters.
 package struct LogText: Sendable {
-    let json: ReadyBytes
+    package let json: ReadyBytes
 
     /// `text` as a JSON string.
     package init(_ text: String) {

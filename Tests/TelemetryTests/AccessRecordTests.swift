@@ -8,14 +8,15 @@ import Wire
 @Suite struct AccessRecordTests {
     private func line(
         _ record: AccessRecord, id: String = "req-1", principal: String? = nil,
-        model: (name: [UInt8], pool: String)? = nil, fallback: String? = nil, replica: String? = nil, client: String = "-"
+        model: (name: [UInt8], pool: String)? = nil,
+        fallback: String? = nil, replica: String? = nil, client: String = "-"
     ) -> String {
         var out = ByteWriter()
         var timestamp = TimestampText()
+        let shown = principal.map { LogText($0) } ?? .null
         record.append(
             to: &out, timestamp: &timestamp, requestID: id.utf8Span.span,
-            principal: principal.map { LogText($0) } ?? .null,
-            request: LogText(method: "POST", path: "chat_completions", model: model),
+            principal: shown.json.bytes, request: LogText(method: "POST", path: "chat_completions", model: model),
             fallback: fallback.map { LogText($0) }, replica: replica.map { LogText($0) } ?? .null,
             client: LogText(client))
         return out.bytes.text
