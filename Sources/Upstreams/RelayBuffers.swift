@@ -11,6 +11,8 @@ package final class RelayBuffers {
     let requests = SpareRoom()
     /// For replies on their way from them.
     let replies = SpareRoom()
+    /// What their heads looked like.
+    let recentReplies = ReplyHead.Recent()
 
     package init() {}
 }
