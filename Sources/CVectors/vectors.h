@@ -184,8 +184,8 @@ static inline size_t weir_head_lines(const uint8_t *at, size_t count, weir_line 
     return weir_find_lines(at, count, lines, max, 16, weir_field_controls16);
 }
 
-// Piece number i of a text ends at `text_end`. Behind each piece but the last one there is a hole, for the value of field
-// number `field`; it ended at `learned_end` in the head that the text was learned from, and at `value_end` in the last
+// One piece of a text ends at `text_end`. Behind each piece but the last one there is a hole, for the value of field number
+// `field` (none behind the last one: a number that no field has); it ended at `learned_end` in the head that the text was learned from, and at `value_end` in the last
 // head that matched.
 typedef struct { uint32_t text_end, field, learned_end, value_end; } weir_piece;
 

@@ -13,6 +13,8 @@ public final class ClientConnection: ReadinessHandler {
     package private(set) var repliesBefore = 0
     public let head: ReplyHead
     private let spare: SpareRoom
+    /// With so much room a reply is read where it stays; else it is read elsewhere first, and room made for it then.
+    private static let roomBytes = 4_096
     private var input = ByteWriter()
     private var consumed = 0
     /// Where in the input a body lies that came whole; empty otherwise.
@@ -76,12 +78,22 @@ public final class ClientConnection: ReadinessHandler {
 
     /// Reads what is there into the connection's buffer.
     package func receive() -> Stream.ReadResult {
-        let result = stream.read(into: loop.scratch)
-        if case .bytes(let count) = result {
-            hasReplyBytes = true
-            spare.lend(to: &input)
-            input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
+        guard stream.canRead else { return .wouldBlock }
+        spare.lend(to: &input)
+        var result = Stream.ReadResult.wouldBlock
+        if input.room >= Self.roomBytes {
+            input.appendUninitialized(Self.roomBytes) { room in
+                result = stream.read(into: room)
+                if case .bytes(let count) = result { return count }
+                return 0
+            }
+        } else {
+            result = stream.read(into: loop.scratch)
+            if case .bytes(let count) = result {
+                input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
+            }
         }
+        if case .bytes = result { hasReplyBytes = true } else if input.isEmpty { spare.takeBack(&input) }
         return result
     }
 

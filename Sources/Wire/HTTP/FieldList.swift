@@ -68,40 +68,26 @@ struct FieldList: ~Copyable {
         has(id) ? base[Int(firsts[Int(id.rawValue)])] : nil
     }
 
-    // MARK: Taking over
-
-    /// Begins as many fields as `other` has, with the same names; ``take(upTo:of:movedBy:)`` is to bring each of them.
+    /// Becomes a copy of `other` with each field moved.
+    ///
+    /// - In: `move`, called for each number in turn: what is added to the name's start and length and the value's.
     @inline(__always)
-    mutating func beginTaking(_ other: borrowing FieldList) {
+    mutating func take(_ other: borrowing FieldList, _ move: (Int) -> SIMD4<Int32>) {
         count = 0
+        guard other.count > 0 else { return present = 0 }
         if other.count > capacity { grow(to: other.count) }
+        count = other.count
         present = other.present
-        if other.count > 0 { block.unsafelyUnwrapped.copyMemory(from: other.firsts, byteCount: Self.firstsBytes) }
-    }
-
-    /// Appends the next fields of `other`, up to number `end`, each `distance` bytes further on.
-    @inline(__always)
-    mutating func take(upTo end: Int, of other: borrowing FieldList, movedBy distance: Int32) {
-        precondition(end <= other.count && end <= capacity)
-        // Where the name and the value begin; how long they are does not change.
-        let move = SIMD4<Int32>(distance, 0, distance, 0)
-        var index = count
-        while index < end {
-            // A field is four numbers, then an id and a flag in four bytes; both blocks have `end` of them.
-            let from = UnsafeRawPointer(other.base + index)
-            let to = UnsafeMutableRawPointer(base + index)
-            to.storeBytes(of: from.loadUnaligned(as: SIMD4<Int32>.self) &+ move, as: SIMD4<Int32>.self)
+        block.unsafelyUnwrapped.copyMemory(from: other.firsts, byteCount: Self.firstsBytes)
+        // A field is four numbers, then an id and a flag in four bytes; both blocks have `count` of them.
+        var from = UnsafeRawPointer(other.base)
+        var to = UnsafeMutableRawPointer(base)
+        for index in 0..<other.count {
+            to.storeBytes(of: from.loadUnaligned(as: SIMD4<Int32>.self) &+ move(index), as: SIMD4<Int32>.self)
             to.storeBytes(of: from.load(fromByteOffset: 16, as: UInt32.self), toByteOffset: 16, as: UInt32.self)
-            index &+= 1
+            from += MemoryLayout<HTTPField>.stride
+            to += MemoryLayout<HTTPField>.stride
         }
-        count = max(count, end)
-    }
-
-    /// Makes the value of the last field longer.
-    @inline(__always)
-    mutating func lengthenLast(by bytes: Int32) {
-        precondition(count > 0)
-        base[count &- 1].value.count &+= bytes
     }
 
     /// A copy, for those who are in no hurry.

@@ -225,6 +225,7 @@ extension Span where Element == UInt8 {
     }
 
     /// A number of decimal digits and nothing else, at most 2^53 (what every JSON reader can hold).
+    @inline(__always)
     func decimal(_ range: Range<Int>) -> Int? {
         precondition(range.lowerBound >= 0 && range.upperBound <= count)
         guard !range.isEmpty else { return nil }

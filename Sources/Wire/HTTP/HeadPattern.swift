@@ -33,6 +33,7 @@ struct HeadPattern: ~Copyable {
     ///
     /// - Out: `taken`, the fields; only if it matches.
     /// - Returns: where the head ends; 0 when it does not match.
+    @inline(__always)
     func match(_ bytes: Span<UInt8>, _ limits: HeadLimits, into taken: inout FieldList) -> Int {
         let end = text.bytes.withUnsafeBufferPointer { text in
             bytes.withUnsafeBufferPointer { bytes in
@@ -42,20 +43,19 @@ struct HeadPattern: ~Copyable {
         }
         guard end > 0, end <= limits.headBytes, firstLineCount <= limits.requestLineBytes, fields.count <= limits.fields
         else { return 0 }
-        taken.beginTaking(fields)
+        // The next hole, and how much longer the values in those before are than the ones that were learned.
+        var piece = pieces
         var distance: Int32 = 0
-        var index = 0
-        while index &+ 1 < pieceCount {
-            let piece = pieces[index]
-            taken.take(upTo: Int(piece.field) &+ 1, of: fields, movedBy: distance)
-            // How much longer the value in the hole is than the one that was learned.
-            let growth = Int32(truncatingIfNeeded: piece.value_end) &- Int32(truncatingIfNeeded: piece.learned_end)
-                &- distance
-            taken.lengthenLast(by: growth)
-            distance &+= growth
-            index &+= 1
+        taken.take(fields) { index in
+            var move = SIMD4(distance, 0, distance, 0)
+            if index == Int(piece.pointee.field) {
+                let moved = Int32(truncatingIfNeeded: piece.pointee.value_end &- piece.pointee.learned_end)
+                move.w = moved &- distance
+                distance = moved
+                piece += 1
+            }
+            return move
         }
-        taken.take(upTo: fields.count, of: fields, movedBy: distance)
         return end
     }
 
@@ -86,15 +86,14 @@ struct HeadPattern: ~Copyable {
             return false
         }
         for _ in 0..<weir_piece_padding { text.append(0) }
-        self.fields.beginTaking(fields)
-        self.fields.take(upTo: fields.count, of: fields, movedBy: 0)
+        self.fields.take(fields) { _ in .zero }
         return true
     }
 
     private mutating func append(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
         guard text.count + range.count <= Self.textBytesMax else { return false }
         text.append(bytes.extracting(range))
-        pieces[pieceCount] = weir_piece(text_end: UInt32(text.count), field: 0, learned_end: 0, value_end: 0)
+        pieces[pieceCount] = weir_piece(text_end: UInt32(text.count), field: .max, learned_end: 0, value_end: 0)
         pieceCount += 1
         return true
     }

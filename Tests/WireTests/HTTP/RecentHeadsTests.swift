@@ -182,6 +182,13 @@ private struct Variations {
         #expect((3...5).contains(replaced))
     }
 
+    @Test func `a field can be moved as four numbers, with four bytes behind them`() {
+        #expect(MemoryLayout<HTTPField>.stride == 20)
+        #expect(MemoryLayout<HTTPField>.offset(of: \.name) == 0 && MemoryLayout<HTTPField>.offset(of: \.value) == 8)
+        #expect(MemoryLayout<ByteRange>.offset(of: \.start) == 0 && MemoryLayout<ByteRange>.offset(of: \.count) == 4)
+        #expect(MemoryLayout<HTTPField>.offset(of: \.id) == 16)
+    }
+
     @Test func `a head that is too large to keep is parsed each time`() {
         let recent = RequestHead.Recent()
         let large = Self.usual.replacing("*/*", with: String(repeating: "a", count: 1_024))
