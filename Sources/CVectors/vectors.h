@@ -286,3 +286,8 @@ static inline uint32_t weir_path_specials16(const uint8_t *at) {
     weir_bytes16 folded = bytes | 0x20;
     return weir_bits(((bytes < '-') | (bytes > '9')) & ((folded < 'a') | (folded > 'z')));
 }
+
+// Asks for the lines that hold `bytes` from `at` on, and reads nothing: an address that is not there does no harm.
+static inline void weir_prefetch(uintptr_t at, size_t bytes) {
+    for (uintptr_t line = at & ~(uintptr_t)63; line < at + bytes; line += 64) __builtin_prefetch((const void *)line);
+}
