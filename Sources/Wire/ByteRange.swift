@@ -4,7 +4,7 @@ import Glibc
 ///
 /// Parsers return these instead of copies; 2 GiB is more than any buffer may hold. What every stage asks of them is
 /// `@inlinable`, as ``ByteCursor`` is.
-public struct ByteRange: Equatable, Hashable, Sendable {
+public struct ByteRange: Equatable, Hashable, BitwiseCopyable, Sendable {
     public var start: Int32
     public var count: Int32
 
