@@ -31,7 +31,7 @@ public final class ServerConnection {
     package var loop: EventLoop { stream.loop }
 
     /// The current request's head; its ranges are valid for ``withRequest(_:)``.
-    package let head = RequestHead()
+    public let head: RequestHead
     private var input = ByteWriter()
     private var headEnd = 0
     private var body = 0..<0
@@ -62,8 +62,12 @@ public final class ServerConnection {
     /// The reply in progress says `Connection: close`, or its framing ends with the connection.
     package var closesAfterReply = false
 
-    package init(_ stream: Stream, settings: ConnectionSettings, memory: BodyMemory) {
+    /// - Parameter recent: what heads of the loop's clients looked like.
+    package init(
+        _ stream: Stream, settings: ConnectionSettings, memory: BodyMemory, recent: RequestHead.Recent? = nil
+    ) {
         self.stream = stream
+        head = RequestHead(recent: recent)
         self.settings = settings
         self.memory = memory
         parking = Parking(on: stream.loop)
@@ -71,41 +75,27 @@ public final class ServerConnection {
     }
 
     // The head's facts, one by one.
-    package var method: HTTPMethod { head.method }
-    package var path: ByteRange { head.path }
-    package var framing: BodyFraming { head.framing }
-    package var minorVersion: Int { head.minorVersion }
-    package var fieldCount: Int { head.fieldCount }
-    package func field(_ index: Int) -> HTTPField { head.field(index) }
+    public var method: HTTPMethod { head.method }
+    public var path: ByteRange { head.path }
+    public var framing: BodyFraming { head.framing }
+    public var minorVersion: Int { head.minorVersion }
+    public var fieldCount: Int { head.fieldCount }
+    public func field(_ index: Int) -> HTTPField { head.field(index) }
     /// The value of the first field `id` of the current request.
-    package func first(_ id: FieldID) -> ByteRange? { head.first(id) }
+    public func first(_ id: FieldID) -> ByteRange? { head.first(id) }
 
     // MARK: Receiving
 
-    /// Waits for the next request's head.
-    ///
-    /// - Returns: false when the connection is over: the client left, nothing came in time, or it drains.
-    /// - Throws: `.malformedRequest`, `.headTooLarge`, `.targetTooLong` (400, 431, 414), `.headTimeout` (408): answer,
-    ///   then close.
-    package func receiveHead() async throws(GatewayError) -> Bool {
+    /// Forgets the request before: the time for the next one's head runs from now.
+    package func expectRequest() {
         forgetRequest()
         // A handshake is on the head's clock: who has not finished it has no connection to keep idle.
         deadline = loop.now + (stream.isHandshaking ? settings.headTimeout : settings.idleTimeout)
         if !input.isEmpty { beginRequest() }
-        while true {
-            switch try lookForHead() {
-            case .complete: return true
-            case .over: return false
-            case .incomplete: _ = await parking.park(until: deadline)
-            }
-        }
     }
 
-    private enum HeadLook { case complete, incomplete, over }
-
-    /// Reads and parses what is there. Out of line, for what it needs would lie in the frame of every connection.
-    @inline(never)
-    private func lookForHead() throws(GatewayError) -> HeadLook {
+    /// Looks for the head in what is there: ``receiveHead()`` without the waiting, and it throws the same.
+    package func lookForHead() throws(GatewayError) -> HeadLook {
         while true {
             if !input.isEmpty, try hasHead() { return .complete }
             switch receive() {
@@ -113,7 +103,7 @@ public final class ServerConnection {
             case .end, .failed: return .over
             case .wouldBlock:
                 if isDraining, input.isEmpty { return .over }
-                guard loop.now >= deadline else { return .incomplete }
+                guard loop.now >= deadline else { return .incomplete(until: deadline) }
                 if input.isEmpty { return .over }
                 closesAfterReply = true
                 throw .headTimeout
@@ -123,24 +113,20 @@ public final class ServerConnection {
 
     private func hasHead() throws(GatewayError) -> Bool {
         do throws(HTTPViolation) {
-            guard let end = try parseHead() else { return false }
+            let progress = try input.withBytes { bytes throws(HTTPViolation) in
+                try head.parse(bytes, from: 0, limits: settings.head)
+            }
+            guard case .complete(let end) = progress else { return false }
             headEnd = end
             requestEnd = end
             body = end..<end
-            isBodyRead = head.framing == .none || head.framing == .length(0)
+            isBodyRead = head.framing.isEmpty
             if isLeaving { closesAfterReply = true }
             return true
         } catch {
             requestEnd = input.count
             closesAfterReply = true
             throw error.gatewayError
-        }
-    }
-
-    /// Where the head ends, once all of it is there.
-    private func parseHead() throws(HTTPViolation) -> Int? {
-        try input.withBytes { bytes throws(HTTPViolation) in
-            if case .complete(let end) = try head.parse(bytes, from: 0, limits: settings.head) { end } else { nil }
         }
     }
 
@@ -301,7 +287,7 @@ public final class ServerConnection {
     }
 
     /// Where the body lies among the request's bytes. Empty before ``receiveBody()``.
-    package var bodyRange: Range<Int> { body }
+    public var bodyRange: Range<Int> { body }
 
     /// The body's bytes, for a write to a replica.
     public func withBody<Result>(_ use: (UnsafeRawBufferPointer) -> Result) -> Result {

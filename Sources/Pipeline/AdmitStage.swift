@@ -8,9 +8,7 @@ import Wire
 
 /// A request that has paid for itself. Only ``AdmitStage`` can make one.
 package struct AdmittedRequest {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 }
 
 /// Spends from the caller's budget before any replica is touched.
@@ -23,28 +21,32 @@ struct AdmitStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ authorized: AuthorizedRequest) throws(GatewayError) -> AdmittedRequest {
-        try reserve(authorized.exchange)
-        return AdmittedRequest(exchange: authorized.exchange)
+    func run(_ exchange: Exchange, _ authorized: AuthorizedRequest) throws(GatewayError) -> AdmittedRequest {
+        try reserve(exchange)
+        return AdmittedRequest()
     }
 
     @inline(never)
     private func reserve(_ exchange: Exchange) throws(GatewayError) {
         let estimate = exchange.connection.bodyRange.count / 4 + (exchange.call.request?.maxTokensInForce ?? 0)
-        guard let caller = exchange.caller else { throw .internalError }
+        // Taken out and put back: to keep it while it is still there would be to count a reference.
+        guard let caller = exchange.caller.take() else { throw .internalError }
+        defer { exchange.caller = caller }
         while true {
-            switch caller.slot.reserve(tokens: estimate, now: services.loop.now) {
-            case .reserved(let reservation, let standing):
+            let decision = caller.withSlot { slot in
+                slot.reserve(tokens: estimate, now: services.loop.now, standing: &exchange.standing)
+            }
+            switch decision {
+            case .reserved(let reservation):
                 exchange.reservation = reservation
-                exchange.standing = standing
                 services.metrics.limiterAllowed()
                 return
-            case .refused(let kind, let retryAfter, let standing):
-                exchange.standing = standing
+            case .refused(let kind, let retryAfter):
                 services.metrics.limiterRejected(kind)
                 throw .rateLimited(kind, retryAfter: retryAfter)
-            case .retired:
-                caller.slot = services.shared.limiter.slot(for: caller.principal, now: services.loop.now)
+            case nil:
+                caller.replaceSlot(
+                    by: services.shared.limiter.slot(for: caller.principal, now: services.loop.now))
             }
         }
     }

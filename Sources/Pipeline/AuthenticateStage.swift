@@ -6,26 +6,19 @@ import Telemetry
 import Wire
 
 /// A request whose caller is known.
-///
-/// As the types of the other stages, it proves that its stage was passed and holds nothing but the exchange, where the
-/// stages leave what they found: what a suspended task holds costs every open stream.
 package struct AuthenticatedRequest {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 
     /// The request, if it asks for inference.
-    var inference: AuthenticatedInference? {
+    func inference(_ exchange: Exchange) -> AuthenticatedInference? {
         guard case .inference = exchange.endpoint else { return nil }
-        return AuthenticatedInference(exchange: exchange)
+        return AuthenticatedInference()
     }
 }
 
 /// A request for inference whose caller is known; its body is not read yet.
 package struct AuthenticatedInference {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 }
 
 /// Finds out who is asking, before the body is read.
@@ -38,9 +31,9 @@ struct AuthenticateStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ request: IncomingRequest) throws(GatewayError) -> AuthenticatedRequest {
-        try identify(request.exchange)
-        return AuthenticatedRequest(exchange: request.exchange)
+    func run(_ exchange: Exchange, _ request: IncomingRequest) throws(GatewayError) -> AuthenticatedRequest {
+        try identify(exchange)
+        return AuthenticatedRequest()
     }
 
     @inline(never)
@@ -48,27 +41,31 @@ struct AuthenticateStage {
         let field = exchange.connection.first(.authorization)
         guard let field else {
             if services.settings.requiresCredential { throw .invalidAPIKey(.missing) }
-            exchange.caller = caller(Self.anonymous)
+            let name = LogText(Self.anonymous.id)
+            exchange.caller = Caller(
+                .init(Self.anonymous, attachment: slot(of: Self.anonymous), note: name.json.span))
             return
         }
-        let generation = services.shared.authenticator.generation
+        let generation = services.authenticator.generation
         let now = exchange.arrivedWall
         exchange.caller = try exchange.connection.withRequest { bytes throws(GatewayError) in
             let value = bytes.extracting(field)
             if let known = services.tokens.lookup(value, now: now, generation: generation) {
                 services.metrics.tokenCache(hit: true)
-                return known.attachment
+                return Caller(known)
             }
             services.metrics.tokenCache(hit: false)
-            let caller = caller(try services.shared.authenticator.authenticate(value, now: now))
-            services.tokens.insert(
-                value, principal: caller.principal, attachment: caller, now: now, generation: generation)
-            return caller
+            let principal = try services.authenticator.authenticate(value, now: now)
+            let name = LogText(principal.id)
+            return Caller(
+                services.tokens.insert(
+                    value, principal: principal, attachment: slot(of: principal), note: name.json.span, now: now,
+                    generation: generation))
         }
     }
 
-    private func caller(_ principal: Principal) -> Caller {
-        Caller(principal, slot: services.shared.limiter.slot(for: principal, now: services.loop.now))
+    private func slot(of principal: Principal) -> LimiterSlot {
+        services.shared.limiter.slot(for: principal, now: services.loop.now)
     }
 
     /// Everybody without a credential, where none is required.
