@@ -38,8 +38,6 @@ WEIR_AVX2 weir_mask32 weir_json_specials32(const uint8_t *at) {
     return ((bytes ^ 2) < 0x21) | (bytes == 0x5C);
 }
 
-WEIR_AVX2 uint32_t weir_bits_wide(weir_mask32 mask) { return (uint32_t)__builtin_ia32_pmovmskb256(mask); }
-
 // The same for a document of at least thirty-two bytes.
 WEIR_AVX2 size_t weir_json_plain_run_by64(const uint8_t *bytes, size_t index, size_t count) {
     for (size_t left = (count - index) / 64; left; left--, index += 64) {

@@ -27,9 +27,17 @@ static inline uint32_t weir_bits(weir_mask16 mask) {
 #ifdef __x86_64__
 typedef int8_t weir_bytes32 __attribute__((ext_vector_type(32)));
 typedef char weir_mask32 __attribute__((ext_vector_type(32)));
+typedef _Bool weir_bits32 __attribute__((ext_vector_type(32)));
 
 #define WEIR_AVX2 static inline __attribute__((always_inline, target("avx2")))
 #define WEIR_HAS_AVX2 __builtin_cpu_supports("avx2")
+
+WEIR_AVX2 uint32_t weir_bits_wide(weir_mask32 mask) {
+    weir_bits32 bits = __builtin_convertvector(mask, weir_bits32);
+    uint32_t word;
+    __builtin_memcpy(&word, &bits, sizeof word);
+    return word;
+}
 #else
 #define WEIR_HAS_AVX2 0
 #endif
@@ -44,7 +52,7 @@ static inline uint32_t weir_line_ends16(const uint8_t *at) {
 WEIR_AVX2 uint32_t weir_line_ends32(const uint8_t *at) {
     weir_bytes32 bytes;
     __builtin_memcpy(&bytes, at, sizeof bytes);
-    return (uint32_t)__builtin_ia32_pmovmskb256((bytes == '\n') | (bytes == '\r'));
+    return weir_bits_wide((bytes == '\n') | (bytes == '\r'));
 }
 
 // For thirty-two bytes at least.
@@ -128,14 +136,6 @@ static inline __attribute__((always_inline)) size_t weir_find_lines(
 
 #ifdef __x86_64__
 typedef uint8_t weir_unsigned32 __attribute__((ext_vector_type(32)));
-typedef _Bool weir_bits32 __attribute__((ext_vector_type(32)));
-
-WEIR_AVX2 uint32_t weir_bits_wide(weir_mask32 mask) {
-    weir_bits32 bits = __builtin_convertvector(mask, weir_bits32);
-    uint32_t word;
-    __builtin_memcpy(&word, &bits, sizeof word);
-    return word;
-}
 
 WEIR_AVX2 uint32_t weir_field_controls32(const uint8_t *at) {
     weir_bytes32 bytes;

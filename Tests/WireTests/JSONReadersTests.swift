@@ -73,14 +73,16 @@ import Testing
             #".chunk","created":1700000000,"model":"m-1","choices":[{"index":0,"delta":{"content":""# + text
                 + #""},"finish_reason":null}]}"#,
             #".chunk","created":1700000000,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","#
-                + #""content":""},"logprobs":null,"finish_reason":null}],"usage":{"prompt_tokens":7,"total_tokens":7}}"#,
+                + #""content":""},"logprobs":null,"finish_reason":null}],"usage":{"prompt_tokens":7,"#
+                + #""total_tokens":7}}"#,
             #".chunk","created":7,"model":"a model with a long name","choices":[{"index":0,"delta":{"content":"x"},"#
                 + #""logprobs":null,"finish_reason":null,"token_ids":[1,2]}],"usage":{"prompt_tokens":12,"#
                 + #""total_tokens":1234567,"completion_tokens":9}}"#,
             #".chunk","created":1700000000,"model":"m","choices":[],"usage":{"prompt_tokens":12345678,"#
                 + #""completion_tokens":64,"total_tokens":0}}"#,
             #"","created":1700000000,"model":"m-1","choices":[{"index":0,"message":{"role":"assistant","#
-                + #""content":""# + text + #""},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":200,"completion_tokens":64,"#
+                + #""content":""# + text + #""},"logprobs":null,"finish_reason":"stop"}],"#
+                + #""usage":{"prompt_tokens":200,"completion_tokens":64,"#
                 + #""total_tokens":264,"prompt_tokens_details":{"cached_tokens":3,"audio_tokens":0}},"x":"b1"}"#,
             #"","created":1700000000,"model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":null,"#
                 + #""tool_calls":[{"id":"a"}]},"finish_reason":"stop"}],"system_fingerprint":"b1"}"#,

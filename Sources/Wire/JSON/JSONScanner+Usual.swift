@@ -7,8 +7,8 @@ extension JSONScanner {
     ///
     /// Whatever differs is read the long way from where this left it.
     /// - Parameter opened: how many objects and arrays `text` opens, less those that it closes.
-    /// - Precondition: ``depthMax`` is far. `text` begins with a comma, or with a bracket that was just opened or that it
-    ///   opens; it does not end with an opening one.
+    /// - Precondition: ``depthMax`` is far. `text` begins with a comma, or with a bracket that was just opened or that
+    ///   it opens; it does not end with an opening one.
     @inline(__always)
     mutating func take(_ text: StaticString, deeper opened: Int = 0) -> Bool {
         let count = text.utf8CodeUnitCount

@@ -2,8 +2,8 @@ import CVectors
 
 /// Finds the next byte of a string that needs a look, many bytes at a time.
 enum JSONStringSearch {
-    /// How many bytes from `index` on are plain, of sixteen: up to a quote, a backslash, a control character or what is no
-    /// ASCII. - Precondition: sixteen bytes are there.
+    /// How many bytes from `index` on are plain, of sixteen: up to a quote, a backslash, a control character or what is
+    /// no ASCII. - Precondition: sixteen bytes are there.
     @inline(__always)
     static func plainBytes(in bytes: Span<UInt8>, at index: Int) -> Int {
         bytes.withUnsafeBufferPointer { buffer in

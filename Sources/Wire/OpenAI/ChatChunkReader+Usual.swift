@@ -1,5 +1,5 @@
-/// Chunks and replies in the order and the spelling that most engines have from OpenAI: what stands between the values is
-/// compared as a whole, which takes half as long as reading member by member.
+/// Chunks and replies in the order and the spelling that most engines have from OpenAI: what stands between the values
+/// is compared as a whole, which takes half as long as reading member by member.
 ///
 /// What differs is left to the general reader, which goes on where this stopped.
 extension ChatChunkReader {

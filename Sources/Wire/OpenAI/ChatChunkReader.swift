@@ -2,8 +2,8 @@ import GatewayCore
 
 /// Fills a ``ChatChunk`` in one pass.
 ///
-/// Names are told apart by length and then by words (``Swift/Span/isName(_:)``); there is one function for each level of
-/// the document. What most engines write is compared as a whole before that (``readUsualBeginning(into:)``).
+/// Names are told apart by length and then by words (``Swift/Span/isName(_:)``), in one function for each level of the
+/// document. What most engines write is compared as a whole before that (``readUsualBeginning(into:)``).
 struct ChatChunkReader: ~Escapable {
     private let text: Span<UInt8>
     var scanner: JSONScanner
