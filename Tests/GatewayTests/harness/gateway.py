@@ -229,7 +229,7 @@ class Gateway:
         events = [(event.get("time"), event["event"], event.get("message")) for event in self.events]
         return "\n".join(map(str, [*counted.items(), *events]))
 
-    def last_words(self, count=40):
+    def last_words(self, count=20):
         """Its last events, and the last lines of its access log."""
         events = [json.dumps(event) for event in self.events[-count:]]
         return "\n".join([*events, "", *self.log_text().splitlines()[-count:]])
