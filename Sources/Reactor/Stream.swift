@@ -83,7 +83,7 @@ package final class Stream: EventSource {
             if let tls { session = try tls.context.connect(descriptor, host: tls.host) }
             let stream = try Stream(on: loop, descriptor: descriptor, isConnecting: result != 0, tls: session)
             stream.canWrite = result == 0
-            stream.lane = UInt8(address.port % UInt16(SendQueue.lanes - 1))
+            stream.lane = Int(address.port) % (SendQueue.lanes - 1)
             return stream
         } catch {
             Glibc.close(descriptor)
@@ -139,7 +139,7 @@ package final class Stream: EventSource {
         guard canRead else { return .wouldBlock }
         if let tls { return readSecured(tls, buffer) }
         while true {
-            let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+            let count = weir_receive(descriptor, buffer.baseAddress, buffer.count)
             if count > 0 {
                 // A short read emptied the socket, unless an end or an error is waiting behind the bytes.
                 if count < buffer.count, !peerHungUp { canRead = false }
@@ -156,11 +156,14 @@ package final class Stream: EventSource {
     /// Sends as much as the socket takes now, or all of it at the end of the turn if it is short.
     package func write(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
         guard canWrite else { return .wouldBlock }
+        guard tls == nil, bytes.count <= SendQueue.bytesMax else { return writeNow(bytes) }
+        loop.sendLater(bytes, to: self, lane: lane)
+        return .wrote(bytes.count)
+    }
+
+    @inline(never)
+    private func writeNow(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
         if let tls { return writeSecured(tls, bytes) }
-        if bytes.count <= SendQueue.bytesMax {
-            loop.sendLater(bytes, to: self, lane: lane)
-            return .wrote(bytes.count)
-        }
         guard sendGathered() else { return .wouldBlock }
         let sent = SendQueue.send(bytes, to: descriptor)
         guard sent >= 0 else { return .failed(errno) }
@@ -248,7 +251,10 @@ package final class Stream: EventSource {
         if events & (WEIR_EPOLLIN | WEIR_EPOLLRDHUP | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 {
             canRead = true
         }
-        if events & (WEIR_EPOLLOUT | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { canWrite = rest.isEmpty || sendRest() }
+        // What could be written to has nothing left from before.
+        if !canWrite, events & (WEIR_EPOLLOUT | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 {
+            canWrite = rest.isEmpty || sendRest()
+        }
         if events & (WEIR_EPOLLRDHUP | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { peerHungUp = true }
         handler?.becameReady(self)
     }

@@ -8,32 +8,24 @@ import Wire
 
 /// Performs what the ``Attempt`` machine decides for one request: pick, send, relay, retry, resume.
 extension LoopUpstreams {
-    /// Sends the call's request to a replica, and to others if that one fails.
-    ///
-    /// - Out: ``UpstreamCall/result``: what the machine gave up with, if it did; `.clientGone` as soon as the client
-    ///   leaves, which cancels the replica.
-    package func forward(_ call: UpstreamCall) async {
-        // All is decided out of line: what lies beside an `await` has its own room in the frame of an open stream.
-        while let pause = goOn(call) {
-            switch pause {
-            case .until(let moment): call.sending.isLate = await call.parking.park(until: moment) == .deadline
-            case .queue: await waitForPlace(call)
-            }
-        }
-    }
-
     /// What a request waits for.
-    private enum Pause {
+    package enum Pause {
         /// A change on one of its sockets, at most until then.
         case until(Moment)
+        /// Its turn in the pool's queue: ``waitForPlace(_:)``.
         case queue
     }
 
-    /// Goes as far as it gets without waiting. - Returns: what to wait for; nil when the result is there.
+    /// Sends the call's request to a replica, and to others if that one fails: as far as that goes without waiting.
+    ///
+    /// - In: whether the moment until which it was to wait has passed.
+    /// - Out: what to wait for before it is called again; nil when the result is there, ``UpstreamCall/result``: what
+    ///   the machine gave up with, if it did; `.clientGone` as soon as the client leaves, which cancels the replica.
     @inline(never)
-    private func goOn(_ call: UpstreamCall) -> Pause? {
+    package func goOn(_ call: UpstreamCall, isLate: Bool) -> Pause? {
         do throws(GatewayError) {
             let journey = if let journey = call.journey { journey } else { try setOut(call) }
+            call.sending.isLate = isLate
             while true {
                 if let connection = journey.connection {
                     if let until = advance(call, connection) { return .until(until) }
@@ -177,8 +169,8 @@ extension LoopUpstreams {
         return kept
     }
 
-    @inline(never)
-    private func waitForPlace(_ call: UpstreamCall) async {
+    /// Waits in the pool's queue, as ``goOn(_:isLate:)`` asked.
+    package func waitForPlace(_ call: UpstreamCall) async {
         guard let journey = call.journey else { return }
         journey.picked = await pickFromQueue(journey, for: call)
         journey.hasWaited = true
