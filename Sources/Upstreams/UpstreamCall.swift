@@ -19,6 +19,8 @@ package final class UpstreamCall {
     /// the body read anew.
     package var request: ChatRequest? { heldRequest ?? readAgain() }
     private var heldRequest: ChatRequest?
+    /// The last request's, for the next one to be read into. An open stream has none.
+    private var oldRequest: ChatRequest?
     /// What of it is asked for again at every request's end.
     package private(set) var kind: ChatRequest.Kind?
     package private(set) var isStream = false
@@ -112,7 +114,7 @@ package final class UpstreamCall {
     /// Ready for the connection's next request.
     package func reset() {
         pool = nil
-        heldRequest = nil
+        if heldRequest != nil { oldRequest = heldRequest.take() }
         kind = nil
         isStream = false
         modelRange = .empty
@@ -142,6 +144,15 @@ package final class UpstreamCall {
         if !inBandError.isEmpty { inBandError = [] }
         if !outgoing.isEmpty { outgoing.release() }
         relay.reset()
+    }
+
+    /// Reads the body of a request that begins.
+    ///
+    /// - Throws: ``BodyProblem`` (400).
+    package func read(_ body: Span<UInt8>, kind: ChatRequest.Kind) throws(BodyProblem) -> ChatRequest {
+        let request = try ChatRequest.read(body, kind: kind, into: &oldRequest)
+        begin(with: request)
+        return request
     }
 
     /// The body was read.
