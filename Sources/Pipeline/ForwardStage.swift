@@ -32,7 +32,6 @@ struct ForwardStage {
     private func describe(_ exchange: Exchange) throws(GatewayError) {
         let call = exchange.call
         guard case .inference(let kind) = exchange.endpoint, let request = call.request else { throw .internalError }
-        call.path = Endpoint.upstreamPath(kind)
         call.deadline = exchange.arrivedAt + services.settings.totalTimeout
         if request.isStream, kind != .embedding { call.edits.forcesUsage = true }
         if request.has(.sessionID) { call.edits.removesSessionID = true }

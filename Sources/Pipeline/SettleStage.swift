@@ -60,7 +60,7 @@ struct SettleStage {
         case .local(let answer): self.answer(exchange, answer)
         case .whole(let reply):
             reply.withBody { send($0, exchange) }
-            if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
+            services.upstreams.finish(reply)
         case .streamed:
             guard exchange.call.holdsEnd else { break }
             let isStored = exchange.sessionDegraded == nil
@@ -242,7 +242,7 @@ struct SettleStage {
     /// Counts what `record` says. A refused credential's reason is added to it.
     private func count(_ exchange: Exchange, _ record: inout AccessRecord) {
         let metrics = services.metrics
-        let place = exchange.call.pool.map { services.upstreams.place(of: $0) }
+        let place = services.upstreams.place(of: exchange.call)
         metrics.requestEnded(
             record.outcome, pool: place, duration: record.duration,
             timeToFirstToken: record.timeToFirstToken, overhead: record.overhead, usage: record.usage)

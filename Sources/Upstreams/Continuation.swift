@@ -9,13 +9,13 @@ extension LoopUpstreams {
     // MARK: Which way
 
     /// Of the ways in which the replica could continue the stream, the best one.
-    func bestWay(on replica: Replica, _ journey: Journey) -> Balancing.ResumeWay? {
-        let ways = ways(on: replica, journey)
+    func bestWay(on replica: Replica, for call: UpstreamCall) -> Balancing.ResumeWay? {
+        let ways = ways(on: replica, for: call)
         return Balancing.ResumeWay.allCases.first { ways.contains(ResumeWays($0)) }
     }
 
-    func ways(on replica: Replica, _ journey: Journey) -> ResumeWays {
-        let call = journey.call
+    func ways(on replica: Replica, for call: UpstreamCall) -> ResumeWays {
+        let journey = call.journey
         guard call.mayResume else { return [] }
         var ways = journey.attempt.ways(on: replica.abilities(now: loop.now))
         // Ids mean the same only where the same engine gave them.
@@ -65,6 +65,7 @@ extension LoopUpstreams {
 
     /// Whether to ask the replica for token ids, and how far to believe them.
     func idTrust(of replica: Replica, for call: UpstreamCall) -> TokenTrace.Trust {
+        guard call.isStream else { return .none }
         let kind = replica.settings.kind
         guard call.mayResume, kind.abilities.contains(.tokenIDs), let request = call.request,
             request.isStream, request.choices == 1, !request.echo,
@@ -133,16 +134,15 @@ extension LoopUpstreams {
     /// How long a finished answer waits for a usage that its replica did not live to tell.
     private static let usageTimeout = Interval.seconds(2)
 
-    /// The index of a replica that can be asked for the usage of an answer that is finished: the request again, for one
-    /// token.
-    func beginCounting(_ call: UpstreamCall, in route: Route) -> Int? {
-        guard call.relay.answer.owesUsage, !call.asksUsageOnly else { return nil }
+    /// A replica that can be asked for the usage of an answer that is finished, its place taken: the request again, for
+    /// one token.
+    func linkForCounting(_ call: UpstreamCall) -> Link? {
+        guard call.relay.answer.owesUsage, !call.asksUsageOnly, let route = call.journey.route else { return nil }
         call.relay.answer.wasCounted = true
         guard case .replica(let index) = pickNow(Attempt.Exclusions(), for: call, in: route) else { return nil }
         call.asksUsageOnly = true
         call.deadline = min(call.deadline, loop.now + Self.usageTimeout)
-        begin(call, at: route.pool.replicas[index], in: route.pool)
-        return index
+        return route.links[index]
     }
 }
 

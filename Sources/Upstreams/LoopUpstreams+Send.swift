@@ -18,17 +18,18 @@ extension LoopUpstreams {
     private static let copiedBodyBytesMax = 16 << 10
 
     /// Takes an idle connection, or begins to make one. - Returns: nil when the kernel refuses at once.
-    func begin(
-        _ call: UpstreamCall, to replica: Replica, in route: Route, way: Balancing.ResumeWay?, onNewConnection: Bool
+    func openConnection(
+        for call: UpstreamCall, to link: Link, way: Balancing.ResumeWay?, isNew: Bool
     ) -> ClientConnection? {
+        let replica = link.replica
         call.sending = Sending(way: way)
-        if !replica.isServing { call.sending.panicEnd = panicEnd(of: call, at: replica, in: route.pool) }
-        if !onNewConnection, let idle = takeIdle(replica, in: route, handler: call.parking) {
+        if !replica.isServing { call.sending.panicEnd = panicEnd(of: call, at: replica, in: link.pool) }
+        if !isNew, let idle = link.takeIdle(handler: call.parking) {
             call.sending.phase = .writing
             return idle
         }
         call.sending.deadline = min(
-            loop.now + route.pool.settings.timeouts.connect, call.deadline, call.sending.panicEnd)
+            loop.now + link.pool.settings.timeouts.connect, call.deadline, call.sending.panicEnd)
         return try? ClientConnection(
             connectingTo: replica.state.address, tls: replica.tlsPeer, handler: call.parking,
             spare: buffers.replies)
@@ -38,14 +39,14 @@ extension LoopUpstreams {
     ///
     /// - Returns: until when to wait, at most; nil when the send has come to its outcome.
     @inline(never)
-    func advance(_ call: UpstreamCall, _ connection: ClientConnection) -> Moment? {
-        guard let replica = call.replica, let pool = call.pool else { return nil }
+    func advance(_ call: UpstreamCall, _ link: Link, _ connection: ClientConnection) -> Moment? {
+        let pool = link.pool
         while call.outcome == nil {
             let wait: Moment?
             switch call.sending.phase {
             case .connecting: wait = connect(call, connection, pool)
-            case .writing: wait = writeOut(call, connection, replica, pool)
-            case .awaitingHead: wait = readHead(call, connection, pool)
+            case .writing: wait = writeOut(call, connection, link.replica, pool)
+            case .awaitingHead: wait = readHead(call, connection, link.replica, pool)
             case .readingWhole: wait = readWhole(call, connection, pool)
             case .readingError: wait = readError(call, connection, pool)
             case .relaying: wait = relay(call, connection, pool)
@@ -54,17 +55,6 @@ extension LoopUpstreams {
             call.sending.isLate = false
         }
         return nil
-    }
-
-    /// The outcome. The connection can carry another request, or is closed, or has a whole reply in it.
-    func end(
-        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
-    ) -> SendOutcome {
-        buffers.requests.takeBack(&call.outgoing)
-        let outcome = call.outcome.take() ?? .failed(.reset, isStale: false)
-        if case .whole = outcome { return outcome }
-        keep(connection, replica, in: pool)
-        return outcome
     }
 
     private func connect(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
@@ -92,7 +82,7 @@ extension LoopUpstreams {
         call.sending.tookBytesAt = loop.now
         if call.sentAt == .zero { call.sentAt = loop.now }
         call.idTrust = call.asksUsageOnly ? .none : idTrust(of: replica, for: call)
-        let isPlain = way == nil && call.idTrust == .none && replica.settings.kind != .weir && !call.asksUsageOnly
+        let isPlain = way == nil && call.idTrust == .none && !replica.isWeir && !call.asksUsageOnly
         buffers.requests.lend(to: &call.outgoing)
         call.outgoing.removeAll()
         if isPlain, !call.hasEdits { return writeUnchanged(call, for: replica) }
@@ -117,15 +107,12 @@ extension LoopUpstreams {
     }
 
     private func writeHead(_ call: UpstreamCall, for replica: Replica, bodyBytes: Int) {
-        let prefix = replica.settings.pathPrefix
-        let fields = call.forwardedFields.count
+        let isByIDs = if case .tokenIDs = call.sending.way { true } else { false }
+        let beginning = replica.requestHead(isByIDs ? .completion : call.kind ?? .chat)
         call.sentBodyBytes = bodyBytes
-        call.outgoing.reserve(128 + fields + prefix.utf8.count + replica.requestHead.count + Self.copiedBodyBytesMax)
-        call.outgoing.append(upTo: 128 + fields + prefix.utf8.count + replica.requestHead.count) { head in
-            head.put("POST ")
-            if !prefix.isEmpty { head.put(prefix) }
-            head.put(call.sending.way == .tokenIDs ? "/v1/completions" : call.path)
-            head.put(replica.requestHead)
+        // A length has at most 20 digits.
+        call.outgoing.append(upTo: beginning.count + 24 + call.forwardedFields.count) { head in
+            head.put(beginning)
             head.put(decimal: bodyBytes)
             head.put("\r\n")
             call.forwardedFields.withBytes { head.put($0) }
@@ -191,11 +178,13 @@ extension LoopUpstreams {
 
     // MARK: The reply
 
-    private func readHead(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
+    private func readHead(
+        _ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica, _ pool: Pool
+    ) -> Moment? {
         while true {
             do throws(HTTPViolation) {
                 if try connection.parseHead(limits: pool.settings.replyHead, method: .post) {
-                    return beginReply(call, connection, pool)
+                    return beginReply(call, connection, replica)
                 }
             } catch {
                 return broken(.malformedReply, call, connection)
@@ -210,7 +199,7 @@ extension LoopUpstreams {
                 return broken(loop.now >= call.deadline ? .totalTimeout : .firstByteTimeout, call, connection)
             }
             if loop.now >= call.sending.panicEnd {
-                guard call.replica?.isServing == true else { return broken(.declaredDead, call, connection) }
+                guard replica.isServing else { return broken(.declaredDead, call, connection) }
                 call.sending.panicEnd = .never  // It came back meanwhile.
             }
             return min(call.sending.deadline, call.sending.panicEnd)
@@ -218,7 +207,7 @@ extension LoopUpstreams {
     }
 
     /// The head is there: what it promises decides how its body is read.
-    private func beginReply(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
+    private func beginReply(_ call: UpstreamCall, _ connection: ClientConnection, _ replica: Replica) -> Moment? {
         guard connection.status == 200 else {
             call.sending.retryAfter = connection.withReply { Self.retryAfter(connection, $0) }
             call.sending.phase = .readingError
@@ -230,11 +219,12 @@ extension LoopUpstreams {
         {
             return broken(.encodedReply, call, connection)
         }
-        if let replica = call.replica, replica.settings.kind == .generic, let server = connection.first(.server) {
+        // Once for each connection: another server would need another one.
+        if connection.repliesBefore == 0, replica.settings.kind == .generic, let server = connection.first(.server) {
             connection.withReply { replica.state.answered(by: $0.extracting(server)) }
         }
         if call.isStream {
-            guard type == .eventStream else { return broken(.wrongContentType, call, connection) }
+            guard case .eventStream = type else { return broken(.wrongContentType, call, connection) }
             call.sending.phase = .relaying
             if call.asksUsageOnly {
                 call.relay.answer.openToCount()
@@ -244,7 +234,7 @@ extension LoopUpstreams {
             if call.isHeadSent { call.forgetRequest() }
             call.relay.start(call, from: connection, now: loop.now)
         } else {
-            guard type == .json else { return broken(.wrongContentType, call, connection) }
+            guard case .json = type else { return broken(.wrongContentType, call, connection) }
             call.sending.phase = .readingWhole
         }
         return nil
@@ -283,7 +273,6 @@ extension LoopUpstreams {
                 call.outcome = failed(failure, call)
             } else {
                 call.firstContentAt = loop.now
-                call.wholeReply = connection
                 call.outcome = .whole
             }
             return nil
@@ -302,9 +291,10 @@ extension LoopUpstreams {
         {
             return call.sending.sentAt + .seconds(10)
         }
-        call.outcome = .status(
-            connection.status, body: connection.body.withUnsafeBytes { Array($0) },
+        call.journey.refusal = Journey.Refusal(
+            status: connection.status, body: connection.body.withUnsafeBytes { Array($0) },
             retryAfter: call.sending.retryAfter)
+        call.outcome = .refused
         return nil
     }
 
@@ -335,7 +325,8 @@ extension LoopUpstreams {
         if failure == .inBandError, call.relay.answer.saysNothingNew,
             let status = UpstreamError.statusOfRefusal(inBand: text.span)
         {
-            return .status(status, body: text, retryAfter: nil)
+            call.journey.refusal = Journey.Refusal(status: status, body: text, retryAfter: nil)
+            return .refused
         }
         return .failed(failure, isStale: false)
     }

@@ -2,6 +2,7 @@ import Balancing
 import GatewayCore
 import Reactor
 import Telemetry
+import Wire
 
 /// What the configuration says of one replica.
 package struct ReplicaSettings: Equatable, Sendable {
@@ -58,8 +59,10 @@ package final class Replica: Sendable {
     package let loggedName: LogText
     /// The field of a reply's head that names it, with its line end.
     package let nameField: [UInt8]
-    /// What is the same in the head of every request that goes there: from behind the path to the body's length.
-    let requestHead: [UInt8]
+    /// What is the same in every request of a kind that goes there: its head up to the body's length.
+    private let chatHead, completionHead, embeddingHead: [UInt8]
+    /// It runs our own software.
+    let isWeir: Bool
 
     /// - Precondition: a replica with a `tlsHost` has a `tls`: nothing is ever sent to it in the clear.
     package init(_ settings: ReplicaSettings, index: Int, metricsIndex: Int, tls: TLSContext?, state: ReplicaState) {
@@ -71,13 +74,26 @@ package final class Replica: Sendable {
         self.state = state
         loggedName = LogText(settings.name)
         nameField = Array("x-weir-replica: \(settings.name)\r\n".utf8)
-        requestHead = Self.requestHead(settings)
+        chatHead = Self.requestHead("/v1/chat/completions", settings)
+        completionHead = Self.requestHead("/v1/completions", settings)
+        embeddingHead = Self.requestHead("/v1/embeddings", settings)
+        isWeir = if case .weir = settings.kind { true } else { false }
     }
 
-    private static func requestHead(_ settings: ReplicaSettings) -> [UInt8] {
-        var head = " HTTP/1.1\r\nhost: \(settings.host)\r\ncontent-type: application/json\r\n"
+    private static func requestHead(_ path: String, _ settings: ReplicaSettings) -> [UInt8] {
+        var head = "POST \(settings.pathPrefix)\(path) HTTP/1.1\r\n"
+        head += "host: \(settings.host)\r\ncontent-type: application/json\r\n"
         if let credential = settings.credential { head += "authorization: \(credential)\r\n" }
         return Array((head + "content-length: ").utf8)
+    }
+
+    /// The beginning of a request's head: from its method to the name of the field that tells the body's length.
+    func requestHead(_ kind: ChatRequest.Kind) -> [UInt8] {
+        switch kind {
+        case .chat: chatHead
+        case .completion: completionHead
+        case .embedding: embeddingHead
+        }
     }
 
     /// For a new connection: nil means plain.
@@ -113,6 +129,9 @@ package final class Replica: Sendable {
             health: snapshot, isFull: inFlight >= settings.maxInFlight, coolUntil: state.coolEnd,
             mayPassBreaker: state.mayPass(model, now))
     }
+
+    /// Takes one of its places if nothing at all speaks against it. - Returns: false when something does.
+    func takeIfAllIsWell(now: Moment) -> Bool { state.takeIfAllIsWell(atMost: settings.maxInFlight, now: now) }
 
     /// Takes one of its places. - Returns: false when another loop took the last one.
     func take(for model: String, now: Moment) -> Bool { state.take(atMost: settings.maxInFlight, for: model, now: now) }

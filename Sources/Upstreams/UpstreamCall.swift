@@ -24,8 +24,6 @@ package final class UpstreamCall {
     package private(set) var isStream = false
     /// The model's name in the body, without quotes.
     package private(set) var modelRange = ByteRange.empty
-    /// `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`.
-    package var path: StaticString = "/v1/chat/completions"
     package var modelName = ""
     /// What changes in the body. Nothing does in most requests: to ask, ask ``hasEdits``.
     package var edits: BodyEdits {
@@ -47,7 +45,8 @@ package final class UpstreamCall {
     package unowned(unsafe) var delegate: (any ReplyDelegate)?  // The delegate owns this call.
 
     // What became of it.
-    package internal(set) var replica: Replica?
+    /// The replica that it went to last.
+    package var replica: Replica? { journey.link?.replica }
     package internal(set) var sends = 0
     /// Why the stream broke that another model began.
     private(set) var broken: UpstreamFailure?
@@ -84,12 +83,7 @@ package final class UpstreamCall {
     var outcome: LoopUpstreams.SendOutcome?
     /// How forwarding it ended: whoever awaited that takes it.
     package var result: Result<ForwardResult, GatewayError>?
-    /// The machine of the request while it is forwarded.
-    var journey: LoopUpstreams.Journey?
-    /// That of the request before, for the next one.
-    var restingJourney: LoopUpstreams.Journey?
-    /// The connection with a reply that was read whole.
-    var wholeReply: ClientConnection?
+    let journey = Journey()
     /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
     var activePlace = -1
     /// The request as it goes to the replica, where that did not take all of it at once: the head, and the body unless
@@ -121,13 +115,12 @@ package final class UpstreamCall {
         deadline = .never
         keepsText = false
         holdsEnd = false
-        replica = nil
         sends = 0
         broken = nil
         sendsBefore = 0
         usage = nil
         if reply != nil { reply = nil }
-        wholeReply = nil
+        journey.forget()
         queueWait = .zero
         firstContentAt = .zero
         sentAt = .zero
@@ -192,17 +185,16 @@ package final class UpstreamCall {
         sendsBefore = sends
     }
 
+    /// What of it decides about retries and continuations.
     var attemptRequest: AttemptRequest {
-        guard let request else {
-            return AttemptRequest(model: modelName, isStream: false, choices: 1, traits: [], maxTokens: nil)
-        }
+        guard isStream, let request else { return .whole }
         var traits = AttemptRequest.Traits(rawValue: 0)
         if request.hasGrammar { traits.insert(.constrained) }
         if request.hasPenalties { traits.insert(.penalties) }
         if request.hasLogprobs { traits.insert(.logprobs) }
         if request.minTokens > 0 { traits.insert(.minTokens) }
         return AttemptRequest(
-            model: modelName, isStream: request.isStream, choices: request.choices, traits: traits,
+            isStream: request.isStream, choices: request.choices, traits: traits,
             maxTokens: request.maxTokensInForce)
     }
 }
@@ -234,7 +226,7 @@ package final class ReadReply {
     init(_ chunk: ChatChunk) { self.chunk = chunk }
 }
 
-/// A reply that was read whole: it lies in its call, until ``LoopUpstreams/finish(_:in:)`` or the next request.
+/// A reply that was read whole: it lies in its call, until ``LoopUpstreams/finish(_:)`` or the next request.
 ///
 /// Not a reference that counts, because every stage hands it on.
 public struct WholeReply {
@@ -242,7 +234,7 @@ public struct WholeReply {
 
     /// The body's bytes.
     public func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result {
-        guard let connection = call.wholeReply else { return read(Span()) }
+        guard let connection = call.journey.connection else { return read(Span()) }
         return connection.withBody(read)
     }
 }
