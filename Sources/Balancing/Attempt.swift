@@ -165,6 +165,14 @@ package struct Attempt: Sendable {
         waysLeft.remove(.tokenIDs)
     }
 
+    /// Begins anew, as another request that nothing was sent of. - Returns: the first action.
+    package mutating func restart(
+        _ request: AttemptRequest, settings: AttemptSettings, deadline: Moment, now: Moment
+    ) -> Action {
+        self = Attempt(request, settings: settings, deadline: deadline)
+        return start(now: now)
+    }
+
     package mutating func start(now: Moment) -> Action {
         guard now < deadline else { return end(.fail(lost(.totalTimeout))) }
         guard hasContent else { return .pick(Exclusions()) }
@@ -224,6 +232,7 @@ extension Attempt {
         return .proceed
     }
 
+    @inline(never)
     private mutating func failed(_ failure: Failure, now: Moment, spendRetry: () -> Bool) -> Action {
         let index = replica
         replica = nil
@@ -245,6 +254,7 @@ extension Attempt {
         return move(isFree: failure.kind.declaresDead || failure.isReplicaDown, now: now, spendRetry: spendRetry)
     }
 
+    @inline(never)
     private mutating func answered(
         _ status: Int, retryAfter: Interval?, now: Moment, spendRetry: () -> Bool
     ) -> Action {
@@ -286,6 +296,7 @@ extension Attempt {
 
     /// The continuation was turned down, or turned out to be none: the next way may do, there or elsewhere. That is no
     /// send, and costs nothing: each way is turned down once.
+    @inline(never)
     private mutating func turnedDown(now: Moment, spendRetry: () -> Bool) -> Action {
         guard let refused = way else { return end(.fail(lost(.refusedUs))) }
         replica = nil
@@ -299,6 +310,7 @@ extension Attempt {
         return move(isFree: true, now: now, spendRetry: spendRetry)
     }
 
+    @inline(never)
     private mutating func nobody(coolAt: Moment?, now: Moment) -> Action {
         if isAgain {
             isAgain = false

@@ -29,6 +29,9 @@ public struct DeathNotice: Equatable, Sendable {
         return true
     }
 
+    /// Of nothing else there is anything to be lost.
+    public var isTold: Bool { told != nil }
+
     /// - Parameter death: the replica's now.
     public func isLost(_ death: UInt32?) -> Bool { told != nil && told == death }
 }

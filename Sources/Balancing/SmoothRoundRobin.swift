@@ -119,10 +119,14 @@ extension SmoothRoundRobin {
     }
 
     /// The next turn of the sequence over all replicas, visiting each.
-    private mutating func takeDirectTurn() -> Int {
+    private mutating func takeDirectTurn() -> Int { Self.takeTurn(weights, &credits, total) }
+
+    private static func takeTurn(_ weights: [Int], _ credits: inout [Int], _ total: Int) -> Int {
         var best = 0
         var most = Int.min
-        for index in 0..<weights.count where weights[index] > 0 {
+        // A span, for it asks once whether the array is nobody else's.
+        var credits = credits.mutableSpan
+        for index in weights.indices where weights[index] > 0 {
             let credit = credits[index] + weights[index]
             credits[index] = credit
             if credit > most { (best, most) = (index, credit) }

@@ -60,7 +60,7 @@ struct SettleStage {
         case .local(let answer): self.answer(exchange, answer)
         case .whole(let reply):
             reply.withBody { send($0, exchange) }
-            services.upstreams.finish(reply)
+            services.upstreams.finish(exchange.call)
         case .streamed:
             guard exchange.call.holdsEnd else { break }
             let isStored = exchange.sessionDegraded == nil

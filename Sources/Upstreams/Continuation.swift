@@ -27,7 +27,7 @@ extension LoopUpstreams {
 
     /// Whether the request's form leaves room for the text: a last message to be extended, or a prompt, of one string.
     private func canPrefill(_ call: UpstreamCall, on kind: ReplicaKind) -> Bool {
-        guard let request = call.request else { return false }
+        guard let request = call.requestAgain else { return false }
         switch request.kind {
         case .embedding: return false
         case .completion: return request.promptKind == .text && !request.echo
@@ -52,7 +52,7 @@ extension LoopUpstreams {
 
     /// Whether the text ends in the beginning of a stop string: its rest may have been on the way.
     private func endsInStopPrefix(_ call: UpstreamCall) -> Bool {
-        guard let request = call.request, !request.stops.isEmpty else { return false }
+        guard let request = call.requestAgain, !request.stops.isEmpty else { return false }
         return call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             return call.relay.withText { text in
@@ -67,7 +67,7 @@ extension LoopUpstreams {
     func idTrust(of replica: Replica, for call: UpstreamCall) -> TokenTrace.Trust {
         guard call.isStream else { return .none }
         let kind = replica.settings.kind
-        guard call.mayResume, kind.abilities.contains(.tokenIDs), let request = call.request,
+        guard call.mayResume, kind.abilities.contains(.tokenIDs), let request = call.requestAgain,
             request.isStream, request.choices == 1, !request.echo,
             request.promptCount <= 1 || request.promptKind == .tokens,
             ResumeRules.ways(for: call.attemptRequest, sent: SentSoFar(hasExactIDs: true), on: kind.abilities)
@@ -97,7 +97,7 @@ extension LoopUpstreams {
     /// What changes in the body for this replica and this way, besides what changes for every replica.
     func edits(for call: UpstreamCall, to replica: Replica, way: Balancing.ResumeWay?) -> BodyEdits {
         var edits = call.edits
-        guard let request = call.request else { return edits }
+        guard let request = call.requestAgain else { return edits }
         if call.asksUsageOnly {
             edits.maxTokens = 1
             edits.removed.insert(.minTokens)

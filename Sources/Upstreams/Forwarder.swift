@@ -17,6 +17,7 @@ extension LoopUpstreams {
     ///   leaves, which cancels the replica.
     package func forward(_ call: UpstreamCall) async {
         // All is decided out of line: what lies beside an `await` has its own room in the frame of an open stream.
+        setOut(call)
         while let pause = goOn(call) {
             switch pause {
             case .until(let moment): call.sending.isLate = await call.parking.park(until: moment) == .deadline
@@ -36,7 +37,6 @@ extension LoopUpstreams {
     @inline(never)
     private func goOn(_ call: UpstreamCall) -> Pause? {
         let journey = call.journey
-        if !journey.isUnderWay { setOut(call) }
         while journey.isUnderWay {
             if journey.isAtReplica, let link = journey.link, let connection = journey.connection {
                 if let until = advance(call, link, connection) { return .until(until) }
@@ -48,30 +48,44 @@ extension LoopUpstreams {
         return nil
     }
 
+    @inline(never)
     private func setOut(_ call: UpstreamCall) {
         guard let route = usualRoute(for: call) ?? presentRoute(for: call) else {
             return end(call, .failure(.noReplica(model: call.modelName)))
         }
         let journey = call.journey
-        let broken = call.relay.hasContent ? call.broken : nil
-        journey.begin(
-            Attempt(
-                call.attemptRequest, settings: route.pool.settings.attempt, deadline: call.deadline, resuming: broken),
-            on: route)
-        if broken != nil {
-            journey.attempt.sent = sentSoFar(call)
-        } else if call.isStream {
-            call.relay.begin(call)
-        }
+        journey.begin(on: route)
         route.budget.requestStarted(loop.now)
-        journey.action = journey.attempt.start(now: loop.now)
+        if call.relay.hasContent, let broken = call.broken { return setOut(call, in: route, resuming: broken) }
+        if call.isStream { call.relay.begin(call) }
+        journey.action = journey.attempt.restart(
+            call.attemptRequest, settings: route.pool.settings.attempt, deadline: call.deadline, now: loop.now)
+    }
+
+    /// With a stream that another model began.
+    @inline(never)
+    private func setOut(_ call: UpstreamCall, in route: Route, resuming broken: UpstreamFailure) {
+        call.journey.attempt = Attempt(
+            call.attemptRequest, settings: route.pool.settings.attempt, deadline: call.deadline, resuming: broken)
+        call.journey.attempt.sent = sentSoFar(call)
+        call.journey.action = call.journey.attempt.start(now: loop.now)
     }
 
     /// Does what the machine says. - Returns: what to wait for before that.
+    @inline(__always)
     private func next(_ call: UpstreamCall) -> Pause? {
+        switch call.journey.action {
+        case .pick, .resume: return pickAndSend(call)
+        case .done, .proceed, .passOn: conclude(call)
+        case .again, .wait, .finishLength, .fail: return nextInTrouble(call)
+        }
+        return nil
+    }
+
+    @inline(never)
+    private func nextInTrouble(_ call: UpstreamCall) -> Pause? {
         let journey = call.journey
         switch journey.action {
-        case .pick, .resume: return pickAndSend(call)
         case .again(let index): sendAgain(call, to: index)
         case .wait(let until):
             if call.client.isClientGone {
@@ -81,7 +95,6 @@ extension LoopUpstreams {
             } else {
                 return .until(until)
             }
-        case .done, .proceed, .passOn: conclude(call)
         case .finishLength:
             call.relay.answer.owedFinish = .length
             journey.kept = .streamed
@@ -89,11 +102,13 @@ extension LoopUpstreams {
         case .fail(let loss):
             if case .upstreamBroke = loss { metrics.resumed(.none, .failed, pool: place(of: call) ?? .max) }
             end(call, .failure(loss.error(model: call.modelName)))
+        case .pick, .resume, .done, .proceed, .passOn: break  // These are no trouble.
         }
         return nil
     }
 
     /// Tells the machine what happened, and keeps what it says.
+    @inline(never)
     func tell(_ event: Attempt.Event, _ call: UpstreamCall) {
         guard let route = call.journey.route else { return }
         let now = loop.now
@@ -102,29 +117,35 @@ extension LoopUpstreams {
 
     // MARK: Sending
 
+    @inline(__always)
     private func pickAndSend(_ call: UpstreamCall) -> Pause? {
         let journey = call.journey
-        var picked = journey.placeInQueue.take()
-        if picked == nil {
-            renew(call)
-            if !journey.attempt.hasContent, journey.attempt.exclusions.isEmpty, let link = takeTurn(journey) {
-                return send(call, to: link)
-            }
-            picked = pick(for: call)
-        }
-        switch picked {
+        guard let route = journey.route, route.isInForce, journey.placeInQueue == nil, journey.isFirstSend,
+            let link = takeTurn(in: route)
+        else { return pickClosely(call) }
+        send(call, to: link)
+        return nil
+    }
+
+    /// The same for a request that has come around, or has to look around.
+    @inline(never)
+    private func pickClosely(_ call: UpstreamCall) -> Pause? {
+        let journey = call.journey
+        if journey.placeInQueue == nil { renew(call) }
+        switch journey.placeInQueue.take() ?? pick(for: call) {
         case nil: return .queue
         case .noneLeft(let coolAt): tell(.noneLeft(coolAt: coolAt), call)
         case .replica(let index):
-            guard let link = journey.route?.links[index] else { return nil }
-            guard journey.attempt.hasContent else { return send(call, to: link) }
-            guard let way = bestWay(on: link.replica, for: call) else {
+            guard let link = journey.route?.links[index] else { break }
+            if !journey.attempt.hasContent {
+                send(call, to: link)
+            } else if let way = bestWay(on: link.replica, for: call) {
+                call.resumes += 1
+                send(call, to: link, way: way)
+            } else {
                 link.replica.state.release()
                 tell(.noneLeft(coolAt: nil), call)
-                return nil
             }
-            call.resumes += 1
-            return send(call, to: link, way: way)
         }
         return nil
     }
@@ -134,13 +155,14 @@ extension LoopUpstreams {
         guard let link = call.journey.route?.links[index] else { return }
         // Its place was given back when the connection turned out stale; without a free one, pick anew.
         guard link.replica.take(for: call.modelName, now: loop.now) else { return tell(.noneLeft(coolAt: nil), call) }
-        _ = send(call, to: link, way: call.journey.attempt.way, onNewConnection: true)
+        send(call, to: link, way: call.journey.attempt.way, onNewConnection: true)
     }
 
-    /// Begins a send to a replica whose place is taken. - Returns: nil, for there is nothing to wait for yet.
+    /// Begins a send to a replica whose place is taken.
+    @inline(__always)
     private func send(
         _ call: UpstreamCall, to link: Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
-    ) -> Pause? {
+    ) {
         let journey = call.journey
         let index = link.replica.index
         let event: Attempt.Event = if let way { .resumed(replica: index, way: way) } else { .sent(replica: index) }
@@ -148,22 +170,22 @@ extension LoopUpstreams {
         call.sends = call.sendsBefore + journey.attempt.sends
         if journey.attempt.sends > 1, way == nil, !onNewConnection { metrics.retried(pool: place(of: call) ?? .max) }
         start(call, to: link, way: way, onNewConnection: onNewConnection)
-        return nil
     }
 
+    @inline(__always)
     private func start(
         _ call: UpstreamCall, to link: Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
     ) {
         enter(call, link)
-        call.journey.connection = openConnection(for: call, to: link, way: way, isNew: onNewConnection)
-        guard call.journey.connection == nil else { return }
+        if openConnection(for: call, to: link, way: way, isNew: onNewConnection) { return }
         leave(call, link)
-        judge(.failed(.connectFailed, isStale: false), of: link, call)
+        judgeClosely(.failed(.connectFailed, isStale: false), of: link, call)
     }
 
     /// A send came to its outcome. Its connection can carry another request, or is closed, or has a whole reply in it.
+    @inline(__always)
     private func arrive(_ call: UpstreamCall, from link: Link, _ connection: ClientConnection) {
-        buffers.requests.takeBack(&call.outgoing)
+        if call.outgoing.hasRoom { buffers.requests.takeBack(&call.outgoing) }
         let outcome = call.outcome.take() ?? .failed(.reset, isStale: false)
         if case .whole = outcome {} else {
             call.journey.connection = nil
@@ -176,10 +198,17 @@ extension LoopUpstreams {
     // MARK: Ending
 
     /// The answer is there, but for its usage perhaps.
+    @inline(__always)
     private func conclude(_ call: UpstreamCall) {
+        if case .whole = call.journey.kept { return end(call, .success(.whole(WholeReply(call: call)))) }
+        concludeClosely(call)
+    }
+
+    @inline(never)
+    private func concludeClosely(_ call: UpstreamCall) {
         let journey = call.journey
         switch journey.kept {
-        case .whole: end(call, .success(.whole(WholeReply(call: call))))
+        case .whole: break
         case .streamed:
             if let link = linkForCounting(call) { return start(call, to: link) }
             if !call.holdsEnd, !call.relay.isEndSent { call.relay.sendEnd(call) }

@@ -53,9 +53,11 @@ final class Journey {
         case noneLeft(coolAt: Moment?)
     }
 
-    /// Sets out on another request. Its ``action`` is to be set.
-    func begin(_ attempt: Attempt, on route: Route) {
-        self.attempt = attempt
+    /// It has met no replica yet, and nothing of an answer.
+    var isFirstSend: Bool { !attempt.hasContent && attempt.sends == 0 && attempt.exclusions.isEmpty }
+
+    /// Sets out on another request. Its ``attempt`` and ``action`` are to be set.
+    func begin(on route: Route) {
         if self.route !== route { self.route = route }
         isUnderWay = true
         kept = .nothing

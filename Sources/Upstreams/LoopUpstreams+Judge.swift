@@ -20,8 +20,16 @@ extension LoopUpstreams {
         case clientGone
     }
 
-    /// Tells everybody how a send ended, and keeps what the machine says to it.
+    /// Tells health, breaker, metrics and the machine how a send ended. What the machine says is done next.
+    @inline(__always)
     func judge(_ outcome: SendOutcome, of link: Link, _ call: UpstreamCall) {
+        // It answers a request that is no stream, so there was nothing to continue and nothing to count anew.
+        if case .whole = outcome { return succeed(.whole, link, call) }
+        judgeClosely(outcome, of: link, call)
+    }
+
+    @inline(never)
+    func judgeClosely(_ outcome: SendOutcome, of link: Link, _ call: UpstreamCall) {
         let journey = call.journey
         if call.asksUsageOnly { return judgeCount(outcome, of: link, call) }
         if call.relay.hasContent { _ = journey.attempt.handle(.content, now: loop.now) { false } }
@@ -33,19 +41,21 @@ extension LoopUpstreams {
         case .refused: judgeRefusal(link, call)
         case .failed(let failure, let isStale): judgeFailure(failure, isStale: isStale, link, call)
         case .diverged:
-            metrics.attempted(.rejected, replica: place(of: link))
+            count(.rejected, at: link)
             link.replica.state.endedWithoutVerdict(call.modelName, now: loop.now)
             tell(.diverged, call)
         case .clientGone:
-            metrics.attempted(.clientGone, replica: place(of: link))
+            count(.clientGone, at: link)
             link.replica.state.endedWithoutVerdict(call.modelName, now: loop.now)
             end(call, .failure(.clientGone))
         }
     }
 
+    @inline(__always)
     private func succeed(_ kept: Journey.Kept, _ link: Link, _ call: UpstreamCall) {
-        metrics.attempted(.ok, replica: place(of: link))
-        link.replica.state.answerSucceeded(call.modelName, now: loop.now)
+        count(.ok, at: link)
+        link.replica.state.sawAnswer(at: loop.now)
+        if link.replica.state.isBreakerWatching { link.replica.state.answerSucceeded(call.modelName) }
         call.journey.kept = kept
         call.journey.action = call.journey.attempt.handle(.complete, now: loop.now) { false }
     }
@@ -54,7 +64,7 @@ extension LoopUpstreams {
         guard let refusal = call.journey.refusal else { return }
         let (state, now) = (link.replica.state, loop.now)
         let failure = UpstreamFailure(status: refusal.status)
-        metrics.attempted(failure.map { .failed($0) } ?? .rejected, replica: place(of: link))
+        count(failure.map { .failed($0) } ?? .rejected, at: link)
         if failure == .busy, let until = CoolDown.end(retryAfter: refusal.retryAfter, now: now) {
             state.coolDown(until: until)
             state.endedWithoutVerdict(call.modelName, now: now)
@@ -71,7 +81,7 @@ extension LoopUpstreams {
 
     private func judgeFailure(_ failure: UpstreamFailure, isStale: Bool, _ link: Link, _ call: UpstreamCall) {
         if !isStale {
-            metrics.attempted(.failed(failure), replica: place(of: link))
+            count(.failed(failure), at: link)
             link.replica.state.answerFailed(failure, call.modelName, now: loop.now)
             if let reason = failure.healthReason { onTrafficFailure(link.replica, reason) }
         }

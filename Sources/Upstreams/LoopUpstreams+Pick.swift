@@ -10,10 +10,9 @@ extension LoopUpstreams {
     ///
     /// One replica is asked whether anything speaks against it, instead of each.
     /// - Returns: nil when something does, or others wait: ``pick(for:)`` decides.
-    func takeTurn(_ journey: Journey) -> Link? {
-        guard let route = journey.route, route.pool.queue.length == 0, let turn = route.picker.takeTurn() else {
-            return nil
-        }
+    @inline(__always)
+    func takeTurn(in route: Route) -> Link? {
+        guard route.pool.queue.length == 0, let turn = route.picker.takeTurn() else { return nil }
         let link = route.links[turn]
         if link.replica.takeIfAllIsWell(now: loop.now) { return link }
         route.picker.giveBack(turn)

@@ -28,6 +28,7 @@ extension LoopUpstreams {
     }
 
     /// The route that the request before took, if this one can take it as well: nearly always.
+    @inline(__always)
     func usualRoute(for call: UpstreamCall) -> Route? {
         guard let route = call.journey.route, route.isInForce, route.pool === call.pool else { return nil }
         return route

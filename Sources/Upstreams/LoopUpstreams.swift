@@ -42,7 +42,7 @@ package final class LoopUpstreams {
         self.metrics = metrics
         let byName = Dictionary(uniqueKeysWithValues: before.map { ($0.pool.name, $0) })
         routes = fleet.pools.map { pool in
-            Route(pool, before: byName[pool.name], loopIndex: loopIndex, loopCount: loopCount)
+            Route(pool, metrics, before: byName[pool.name], loopIndex: loopIndex, loopCount: loopCount)
         }
         // Whoever waits in an old queue goes on in the new one.
         for route in before { route.pool.queue.callAll() }
@@ -68,10 +68,11 @@ package final class LoopUpstreams {
         return place(of: pool)
     }
 
-    /// The same for the replica that a link leads to.
-    func place(of link: Link) -> Int {
-        if link.isInForce { return link.replica.metricsIndex }
-        return present(link.pool)?.pool.replicas.first { $0.name == link.replica.name }?.metricsIndex ?? .max
+    /// Counts how an attempt at the link's replica ended.
+    func count(_ result: AttemptResult, at link: Link) {
+        if link.isInForce { return link.metrics.attempted(result, replica: link.replica.metricsIndex) }
+        let present = present(link.pool)?.pool.replicas.first { $0.name == link.replica.name }
+        metrics.attempted(result, replica: present?.metricsIndex ?? .max)
     }
 
     // MARK: Requests at replicas
@@ -82,6 +83,7 @@ package final class LoopUpstreams {
     }
 
     /// The request is at the replica from now on.
+    @inline(__always)
     func enter(_ call: UpstreamCall, _ link: Link) {
         call.journey.link = link
         call.journey.isAtReplica = true
@@ -97,6 +99,7 @@ package final class LoopUpstreams {
     }
 
     /// It is not there any more: its place is free.
+    @inline(__always)
     func leave(_ call: UpstreamCall, _ link: Link) {
         call.journey.isAtReplica = false
         let last = active.count - 1
@@ -107,7 +110,12 @@ package final class LoopUpstreams {
         active.removeLast()
         call.activePlace = -1
         link.replica.state.release()
-        if link.isInForce { return link.pool.placeFreed(at: link.replica, now: loop.now) }
+        if link.isInForce { link.pool.placeFreed(at: link.replica, now: loop.now) } else { placeFreed(behind: link) }
+    }
+
+    /// A place is free at a replica as a configuration before had it.
+    @inline(never)
+    private func placeFreed(behind link: Link) {
         guard let present = present(link.pool)?.pool, let kept = present.find(link.replica) else { return }
         present.placeFreed(at: kept, now: loop.now)
     }
@@ -138,11 +146,13 @@ package final class LoopUpstreams {
 
     /// Whether the request is to leave its replica, but for what the client has of the answer: the replica was declared
     /// dead while it had the request, is still dead, and another one serves; or it is about to be restarted.
+    @inline(__always)
     func isGivenUp(_ call: UpstreamCall, in pool: Pool) -> Bool {
-        call.isToMove || hasLostReplica(call) && isAnyServing(but: call.replica, in: pool)
+        call.isToMove || call.notice.isTold && hasLostReplica(call) && isAnyServing(but: call.replica, in: pool)
     }
 
     /// Whether the replica was declared dead while it had the request, and has not come back since.
+    @inline(never)
     func hasLostReplica(_ call: UpstreamCall) -> Bool { call.notice.isLost(call.replica?.death) }
 
     /// Whether there is somewhere to go: in the configuration in force, if the pool is of an earlier one.
@@ -175,9 +185,9 @@ package final class LoopUpstreams {
         for route in routes { for link in route.links { link.closeIdle(keeping: kept) } }
     }
 
-    /// The reply was passed on: its connection may carry the next request.
-    package func finish(_ reply: WholeReply) {
-        let journey = reply.call.journey
+    /// The call's whole reply was passed on: its connection may carry the next request.
+    package func finish(_ call: UpstreamCall) {
+        let journey = call.journey
         guard let connection = journey.connection.take(), let link = journey.link else { return }
         link.keep(connection)
     }

@@ -2,7 +2,6 @@ import Balancing
 import GatewayCore
 import Reactor
 import Telemetry
-import Wire
 
 /// What the configuration says of one replica.
 package struct ReplicaSettings: Equatable, Sendable {
@@ -41,6 +40,24 @@ package struct ReplicaSettings: Equatable, Sendable {
     }
 }
 
+/// What is the same in every request that goes to one replica: its head, from the method to the name of the field that
+/// tells the body's length.
+struct RequestHeads: Sendable {
+    let chat, completion, embedding: [UInt8]
+
+    init(_ settings: ReplicaSettings) {
+        func head(_ path: String) -> [UInt8] {
+            var head = "POST \(settings.pathPrefix)\(path) HTTP/1.1\r\n"
+            head += "host: \(settings.host)\r\ncontent-type: application/json\r\n"
+            if let credential = settings.credential { head += "authorization: \(credential)\r\n" }
+            return Array((head + "content-length: ").utf8)
+        }
+        chat = head("/v1/chat/completions")
+        completion = head("/v1/completions")
+        embedding = head("/v1/embeddings")
+    }
+}
+
 /// One replica as one configuration has it: its settings and its place. Replaced on reload.
 ///
 /// What outlives the configuration lies in ``state``: who compares replicas of two configurations compares that.
@@ -59,8 +76,7 @@ package final class Replica: Sendable {
     package let loggedName: LogText
     /// The field of a reply's head that names it, with its line end.
     package let nameField: [UInt8]
-    /// What is the same in every request of a kind that goes there: its head up to the body's length.
-    private let chatHead, completionHead, embeddingHead: [UInt8]
+    let requestHeads: RequestHeads
     /// It runs our own software.
     let isWeir: Bool
 
@@ -74,26 +90,8 @@ package final class Replica: Sendable {
         self.state = state
         loggedName = LogText(settings.name)
         nameField = Array("x-weir-replica: \(settings.name)\r\n".utf8)
-        chatHead = Self.requestHead("/v1/chat/completions", settings)
-        completionHead = Self.requestHead("/v1/completions", settings)
-        embeddingHead = Self.requestHead("/v1/embeddings", settings)
+        requestHeads = RequestHeads(settings)
         isWeir = if case .weir = settings.kind { true } else { false }
-    }
-
-    private static func requestHead(_ path: String, _ settings: ReplicaSettings) -> [UInt8] {
-        var head = "POST \(settings.pathPrefix)\(path) HTTP/1.1\r\n"
-        head += "host: \(settings.host)\r\ncontent-type: application/json\r\n"
-        if let credential = settings.credential { head += "authorization: \(credential)\r\n" }
-        return Array((head + "content-length: ").utf8)
-    }
-
-    /// The beginning of a request's head: from its method to the name of the field that tells the body's length.
-    func requestHead(_ kind: ChatRequest.Kind) -> [UInt8] {
-        switch kind {
-        case .chat: chatHead
-        case .completion: completionHead
-        case .embedding: embeddingHead
-        }
     }
 
     /// For a new connection: nil means plain.

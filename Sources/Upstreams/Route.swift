@@ -2,6 +2,7 @@ import Balancing
 import GatewayCore
 import HTTPConnections
 import Reactor
+import Telemetry
 
 /// One pool as one loop sees it: whose turn it is, what of the retry budget is left, and a link to each replica.
 ///
@@ -19,9 +20,9 @@ final class Route {
 
     /// - Parameter before: the route that it replaces: turns and retries go on where they stand, as far as the
     ///   settings allow.
-    init(_ pool: Pool, before: Route?, loopIndex: Int, loopCount: Int) {
+    init(_ pool: Pool, _ metrics: LoopMetrics, before: Route?, loopIndex: Int, loopCount: Int) {
         self.pool = pool
-        links = pool.replicas.map { Link(to: $0, in: pool) }
+        links = pool.replicas.map { Link(to: $0, in: pool, metrics) }
         let settings = pool.settings
         shares = pool.replicas.map { $0.snapshot.share }
         let weights = zip(pool.replicas, shares).map { $0.settings.weight * $1 }
@@ -73,14 +74,17 @@ final class Route {
 final class Link: IdleKeeper {
     let replica: Replica
     let pool: Pool
+    /// Where its replica counts while it is in force.
+    let metrics: LoopMetrics
     /// That of its route.
     private(set) var isInForce = true
     /// The one used last at the end.
     private var idle: [ClientConnection] = []
 
-    init(to replica: Replica, in pool: Pool) {
+    init(to replica: Replica, in pool: Pool, _ metrics: LoopMetrics) {
         self.replica = replica
         self.pool = pool
+        self.metrics = metrics
     }
 
     fileprivate func retire() {
@@ -89,6 +93,7 @@ final class Link: IdleKeeper {
     }
 
     /// The idle connection used last, if one is still good.
+    @inline(__always)
     func takeIdle(handler: any ReadinessHandler) -> ClientConnection? {
         while let connection = idle.popLast() {
             if connection.take(handler: handler) { return connection }

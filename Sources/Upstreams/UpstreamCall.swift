@@ -15,10 +15,10 @@ package final class UpstreamCall {
 
     // What to send. Set by the request path before it forwards.
     package var pool: Pool?
-    /// What the request's body says. An open stream gives it back (``forgetRequest()``): whoever asks for it then has
-    /// the body read anew.
-    package var request: ChatRequest? { heldRequest ?? readAgain() }
-    private var heldRequest: ChatRequest?
+    /// What the request's body says. An open stream gives it back (``forgetRequest()``).
+    package private(set) var request: ChatRequest?
+    /// The same, where it may have been given back: then the body is read anew.
+    var requestAgain: ChatRequest? { request ?? readAgain() }
     /// What of it is asked for again at every request's end.
     package private(set) var kind: ChatRequest.Kind?
     package private(set) var isStream = false
@@ -45,7 +45,7 @@ package final class UpstreamCall {
     package unowned(unsafe) var delegate: (any ReplyDelegate)?  // The delegate owns this call.
 
     // What became of it.
-    /// The replica that it went to last.
+    /// The replica that it was sent to last.
     package var replica: Replica? { journey.link?.replica }
     package internal(set) var sends = 0
     /// Why the stream broke that another model began.
@@ -106,7 +106,7 @@ package final class UpstreamCall {
     /// Ready for the connection's next request.
     package func reset() {
         pool = nil
-        heldRequest = nil
+        request = nil
         kind = nil
         isStream = false
         modelRange = .empty
@@ -139,7 +139,7 @@ package final class UpstreamCall {
 
     /// The body was read.
     package func begin(with request: ChatRequest) {
-        heldRequest = request
+        self.request = request
         kind = request.kind
         isStream = request.isStream
         modelRange = request.model.raw
@@ -147,7 +147,7 @@ package final class UpstreamCall {
 
     /// Gives back what an open stream needs only if it has to go on elsewhere.
     func forgetRequest() {
-        heldRequest = nil
+        request = nil
         client.forgetHead()
     }
 
@@ -155,8 +155,8 @@ package final class UpstreamCall {
     private func readAgain() -> ChatRequest? {
         guard let kind else { return nil }
         // It was read before, so it can be.
-        heldRequest = client.withRequest { try? ChatRequest.read($0.extracting(client.bodyRange), kind: kind) }
-        return heldRequest
+        request = client.withRequest { try? ChatRequest.read($0.extracting(client.bodyRange), kind: kind) }
+        return request
     }
 
     /// Whether a stream that breaks after its first content may go on elsewhere.
@@ -187,7 +187,7 @@ package final class UpstreamCall {
 
     /// What of it decides about retries and continuations.
     var attemptRequest: AttemptRequest {
-        guard isStream, let request else { return .whole }
+        guard isStream, let request = requestAgain else { return .whole }
         var traits = AttemptRequest.Traits(rawValue: 0)
         if request.hasGrammar { traits.insert(.constrained) }
         if request.hasPenalties { traits.insert(.penalties) }
