@@ -217,6 +217,12 @@ package struct Attempt: Sendable {
         }
     }
 
+    /// ``Event/sent(replica:)``: of every request, so it has a door of its own.
+    package mutating func wasSent(to replica: Int) { if !isOver { _ = went(to: replica, by: nil) } }
+
+    /// ``Event/complete``: likewise.
+    package mutating func wasCompleted() -> Action { isOver ? .proceed : end(.done) }
+
     /// The ways in which a replica with these abilities can continue this stream; empty if it can't.
     package func ways(on abilities: ReplicaAbilities) -> ResumeWays {
         ResumeRules.ways(for: request, sent: sent, on: abilities).intersection(waysLeft)

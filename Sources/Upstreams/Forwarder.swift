@@ -38,9 +38,12 @@ extension LoopUpstreams {
     private func goOn(_ call: UpstreamCall) -> Pause? {
         let journey = call.journey
         while journey.isUnderWay {
-            if journey.isAtReplica, let link = journey.link, let connection = journey.connection {
-                if let until = advance(call, link, connection) { return .until(until) }
-                arrive(call, from: link, connection)
+            // Taken out while they are worked with, because nobody counts what is passed from hand to hand.
+            if journey.isAtReplica, let link = journey.link.take(), let connection = journey.connection.take() {
+                let until = advance(call, link, connection)
+                if until == nil { arrive(call, from: link, connection) } else { journey.connection = connection }
+                journey.link = link
+                if let until { return .until(until) }
             } else if let pause = next(call) {
                 return pause
             }
@@ -59,7 +62,7 @@ extension LoopUpstreams {
         if call.relay.hasContent, let broken = call.broken { return setOut(call, in: route, resuming: broken) }
         if call.isStream { call.relay.begin(call) }
         journey.action = journey.attempt.restart(
-            call.attemptRequest, settings: route.pool.settings.attempt, deadline: call.deadline, now: loop.now)
+            call.isStream ? call.attemptRequest : .whole, settings: route.pool.settings.attempt, deadline: call.deadline, now: loop.now)
     }
 
     /// With a stream that another model began.
@@ -164,9 +167,11 @@ extension LoopUpstreams {
         _ call: UpstreamCall, to link: Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
     ) {
         let journey = call.journey
-        let index = link.replica.index
-        let event: Attempt.Event = if let way { .resumed(replica: index, way: way) } else { .sent(replica: index) }
-        _ = journey.attempt.handle(event, now: loop.now) { false }
+        if let way {
+            _ = journey.attempt.handle(.resumed(replica: link.replica.index, way: way), now: loop.now) { false }
+        } else {
+            journey.attempt.wasSent(to: link.replica.index)
+        }
         call.sends = call.sendsBefore + journey.attempt.sends
         if journey.attempt.sends > 1, way == nil, !onNewConnection { metrics.retried(pool: place(of: call) ?? .max) }
         start(call, to: link, way: way, onNewConnection: onNewConnection)
@@ -176,8 +181,14 @@ extension LoopUpstreams {
     private func start(
         _ call: UpstreamCall, to link: Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
     ) {
+        let isOpen = openConnection(for: call, to: link, way: way, isNew: onNewConnection)
         enter(call, link)
-        if openConnection(for: call, to: link, way: way, isNew: onNewConnection) { return }
+        if !isOpen { couldNotStart(call) }
+    }
+
+    @inline(never)
+    private func couldNotStart(_ call: UpstreamCall) {
+        guard let link = call.journey.link else { return }
         leave(call, link)
         judgeClosely(.failed(.connectFailed, isStale: false), of: link, call)
     }
@@ -187,10 +198,7 @@ extension LoopUpstreams {
     private func arrive(_ call: UpstreamCall, from link: Link, _ connection: ClientConnection) {
         if call.outgoing.hasRoom { buffers.requests.takeBack(&call.outgoing) }
         let outcome = call.outcome.take() ?? .failed(.reset, isStale: false)
-        if case .whole = outcome {} else {
-            call.journey.connection = nil
-            link.keep(connection)
-        }
+        if case .whole = outcome { call.journey.connection = connection } else { link.keep(connection) }
         leave(call, link)
         judge(outcome, of: link, call)
     }

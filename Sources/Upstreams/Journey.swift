@@ -14,7 +14,7 @@ final class Journey {
     var action = Attempt.Action.proceed
     /// The request's pool. Stays from one request to the next: it is nearly always the same.
     private(set) var route: Route?
-    /// The replica that the request went to last.
+    /// To the replica that the request went to last.
     var link: Link?
     /// It is there now.
     var isAtReplica = false
@@ -53,8 +53,8 @@ final class Journey {
         case noneLeft(coolAt: Moment?)
     }
 
-    /// It has met no replica yet, and nothing of an answer.
-    var isFirstSend: Bool { !attempt.hasContent && attempt.sends == 0 && attempt.exclusions.isEmpty }
+    /// It has met no replica yet, so there is none to be left out.
+    var isFirstSend: Bool { attempt.sends == 0 && !attempt.hasContent }
 
     /// Sets out on another request. Its ``attempt`` and ``action`` are to be set.
     func begin(on route: Route) {

@@ -42,11 +42,11 @@ extension LoopUpstreams {
         case .failed(let failure, let isStale): judgeFailure(failure, isStale: isStale, link, call)
         case .diverged:
             count(.rejected, at: link)
-            link.replica.state.endedWithoutVerdict(call.modelName, now: loop.now)
+            link.state.endedWithoutVerdict(call.modelName, now: loop.now)
             tell(.diverged, call)
         case .clientGone:
             count(.clientGone, at: link)
-            link.replica.state.endedWithoutVerdict(call.modelName, now: loop.now)
+            link.state.endedWithoutVerdict(call.modelName, now: loop.now)
             end(call, .failure(.clientGone))
         }
     }
@@ -54,15 +54,15 @@ extension LoopUpstreams {
     @inline(__always)
     private func succeed(_ kept: Journey.Kept, _ link: Link, _ call: UpstreamCall) {
         count(.ok, at: link)
-        link.replica.state.sawAnswer(at: loop.now)
-        if link.replica.state.isBreakerWatching { link.replica.state.answerSucceeded(call.modelName) }
+        link.state.sawAnswer(at: loop.now)
+        if link.state.isBreakerWatching { link.state.answerSucceeded(call.modelName) }
         call.journey.kept = kept
-        call.journey.action = call.journey.attempt.handle(.complete, now: loop.now) { false }
+        call.journey.action = call.journey.attempt.wasCompleted()
     }
 
     private func judgeRefusal(_ link: Link, _ call: UpstreamCall) {
         guard let refusal = call.journey.refusal else { return }
-        let (state, now) = (link.replica.state, loop.now)
+        let (state, now) = (link.state, loop.now)
         let failure = UpstreamFailure(status: refusal.status)
         count(failure.map { .failed($0) } ?? .rejected, at: link)
         if failure == .busy, let until = CoolDown.end(retryAfter: refusal.retryAfter, now: now) {
@@ -82,7 +82,7 @@ extension LoopUpstreams {
     private func judgeFailure(_ failure: UpstreamFailure, isStale: Bool, _ link: Link, _ call: UpstreamCall) {
         if !isStale {
             count(.failed(failure), at: link)
-            link.replica.state.answerFailed(failure, call.modelName, now: loop.now)
+            link.state.answerFailed(failure, call.modelName, now: loop.now)
             if let reason = failure.healthReason { onTrafficFailure(link.replica, reason) }
         }
         call.journey.attempt.sent = sentSoFar(call)
@@ -92,14 +92,14 @@ extension LoopUpstreams {
 
     /// A request for the usage alone decides nothing: what was sent is complete.
     private func judgeCount(_ outcome: SendOutcome, of link: Link, _ call: UpstreamCall) {
-        link.replica.state.endedWithoutVerdict(call.modelName, now: loop.now)
+        link.state.endedWithoutVerdict(call.modelName, now: loop.now)
         if case .clientGone = outcome { return end(call, .failure(.clientGone)) }
         call.journey.action = .proceed
     }
 
     /// What a continuation came to, for the metrics, and for the next one.
     private func learn(_ outcome: SendOutcome, _ way: Balancing.ResumeWay, _ link: Link, _ call: UpstreamCall) {
-        let (journey, state) = (call.journey, link.replica.state)
+        let (journey, state) = (call.journey, link.state)
         var result = ResumeOutcome.failed
         switch outcome {
         case .streamed, .whole:

@@ -14,7 +14,7 @@ extension LoopUpstreams {
     func takeTurn(in route: Route) -> Link? {
         guard route.pool.queue.length == 0, let turn = route.picker.takeTurn() else { return nil }
         let link = route.links[turn]
-        if link.replica.takeIfAllIsWell(now: loop.now) { return link }
+        if link.takeIfAllIsWell(now: loop.now) { return link }
         route.picker.giveBack(turn)
         return nil
     }

@@ -18,7 +18,7 @@ package final class LoopUpstreams {
     private let loopIndex: Int
     private let loopCount: Int
     /// Requests that are at a replica now.
-    private(set) var active: [ActiveCall] = []
+    private(set) var active = ActiveCalls()
     /// Told when traffic finds a replica unreachable, so that its health knows at once.
     package var onTrafficFailure: (Replica, HealthMachine.Reason) -> Void = { _, _ in }
 
@@ -77,15 +77,9 @@ package final class LoopUpstreams {
 
     // MARK: Requests at replicas
 
-    /// A request that is at a replica. Its ``forward(_:)`` holds it until it has left.
-    struct ActiveCall {
-        unowned(unsafe) let call: UpstreamCall  // `forward` takes it out of the list before it returns.
-    }
-
     /// The request is at the replica from now on.
     @inline(__always)
     func enter(_ call: UpstreamCall, _ link: Link) {
-        call.journey.link = link
         call.journey.isAtReplica = true
         call.notice =
             if let death = link.replica.death {
@@ -94,22 +88,17 @@ package final class LoopUpstreams {
                 DeathNotice()
             }
         call.isToMove = false
-        call.activePlace = active.count
-        active.append(ActiveCall(call: call))
+        active.add(call)
+        call.replica = link.replica
+        call.journey.link = link
     }
 
     /// It is not there any more: its place is free.
     @inline(__always)
     func leave(_ call: UpstreamCall, _ link: Link) {
         call.journey.isAtReplica = false
-        let last = active.count - 1
-        if call.activePlace < last {
-            active[call.activePlace] = active[last]
-            active[last].call.activePlace = call.activePlace
-        }
-        active.removeLast()
-        call.activePlace = -1
-        link.replica.state.release()
+        active.remove(call)
+        link.state.release()
         if link.isInForce { link.pool.placeFreed(at: link.replica, now: loop.now) } else { placeFreed(behind: link) }
     }
 
@@ -139,8 +128,8 @@ package final class LoopUpstreams {
     private func tellDeath(of replica: Replica, in pool: Pool) {
         // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
         guard isAnyServing(but: replica, in: pool) else { return }
-        for entry in active where replica.isSame(as: entry.call.replica) && entry.call.notice.tell(replica.death) {
-            entry.call.parking.wake()
+        for call in active where replica.isSame(as: call.replica) && call.notice.tell(replica.death) {
+            call.parking.wake()
         }
     }
 
@@ -162,8 +151,8 @@ package final class LoopUpstreams {
 
     /// Notes when a stream that runs at the replica last had an event: a sign that it works, whatever its page says.
     package func surveyStreams(at replica: Replica) {
-        for entry in active where replica.isSame(as: entry.call.replica) && entry.call.relay.hasContent {
-            replica.state.sawAnswer(at: entry.call.relay.lastEventAt)
+        for call in active where replica.isSame(as: call.replica) && call.relay.hasContent {
+            replica.state.sawAnswer(at: call.relay.lastEventAt)
         }
     }
 
@@ -188,7 +177,6 @@ package final class LoopUpstreams {
     /// The call's whole reply was passed on: its connection may carry the next request.
     package func finish(_ call: UpstreamCall) {
         let journey = call.journey
-        guard let connection = journey.connection.take(), let link = journey.link else { return }
-        link.keep(connection)
+        if let connection = journey.connection.take() { journey.link?.keep(connection) }
     }
 }

@@ -128,9 +128,6 @@ package final class Replica: Sendable {
             mayPassBreaker: state.mayPass(model, now))
     }
 
-    /// Takes one of its places if nothing at all speaks against it. - Returns: false when something does.
-    func takeIfAllIsWell(now: Moment) -> Bool { state.takeIfAllIsWell(atMost: settings.maxInFlight, now: now) }
-
     /// Takes one of its places. - Returns: false when another loop took the last one.
     func take(for model: String, now: Moment) -> Bool { state.take(atMost: settings.maxInFlight, for: model, now: now) }
 

@@ -73,7 +73,9 @@ final class Route {
 /// - Isolation: its loop.
 final class Link: IdleKeeper {
     let replica: Replica
+    let state: ReplicaState
     let pool: Pool
+    private let placesMax: Int
     /// Where its replica counts while it is in force.
     let metrics: LoopMetrics
     /// That of its route.
@@ -83,7 +85,9 @@ final class Link: IdleKeeper {
 
     init(to replica: Replica, in pool: Pool, _ metrics: LoopMetrics) {
         self.replica = replica
+        state = replica.state
         self.pool = pool
+        placesMax = replica.settings.maxInFlight
         self.metrics = metrics
     }
 
@@ -91,6 +95,10 @@ final class Link: IdleKeeper {
         isInForce = false
         closeIdle()
     }
+
+    /// Takes one of the replica's places if nothing at all speaks against it. - Returns: false when something does.
+    @inline(__always)
+    func takeIfAllIsWell(now: Moment) -> Bool { state.takeIfAllIsWell(atMost: placesMax, now: now) }
 
     /// The idle connection used last, if one is still good.
     @inline(__always)

@@ -46,7 +46,7 @@ package final class UpstreamCall {
 
     // What became of it.
     /// The replica that it was sent to last.
-    package var replica: Replica? { journey.link?.replica }
+    package internal(set) unowned(unsafe) var replica: Replica?  // Its link, which the journey has, holds it.
     package internal(set) var sends = 0
     /// Why the stream broke that another model began.
     private(set) var broken: UpstreamFailure?
@@ -84,8 +84,8 @@ package final class UpstreamCall {
     /// How forwarding it ended: whoever awaited that takes it.
     package var result: Result<ForwardResult, GatewayError>?
     let journey = Journey()
-    /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
-    var activePlace = -1
+    /// Its neighbours among the calls that are at replicas.
+    var links = ActiveCalls.Links()
     /// The request as it goes to the replica, where that did not take all of it at once: the head, and the body unless
     /// that is sent from the client's buffer.
     var outgoing = ByteWriter()
@@ -115,6 +115,7 @@ package final class UpstreamCall {
         deadline = .never
         keepsText = false
         holdsEnd = false
+        replica = nil
         sends = 0
         broken = nil
         sendsBefore = 0
@@ -185,9 +186,9 @@ package final class UpstreamCall {
         sendsBefore = sends
     }
 
-    /// What of it decides about retries and continuations.
+    /// What of a stream's request decides about retries and continuations.
     var attemptRequest: AttemptRequest {
-        guard isStream, let request = requestAgain else { return .whole }
+        guard let request = requestAgain else { return .whole }
         var traits = AttemptRequest.Traits(rawValue: 0)
         if request.hasGrammar { traits.insert(.constrained) }
         if request.hasPenalties { traits.insert(.penalties) }
