@@ -164,7 +164,7 @@ extension LoopUpstreams {
     /// Begins a send to a replica whose place is taken.
     @inline(__always)
     private func send(
-        _ call: UpstreamCall, to link: Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
+        _ call: UpstreamCall, to link: consuming Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
     ) {
         let journey = call.journey
         if let way {
@@ -179,7 +179,7 @@ extension LoopUpstreams {
 
     @inline(__always)
     private func start(
-        _ call: UpstreamCall, to link: Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
+        _ call: UpstreamCall, to link: consuming Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
     ) {
         let isOpen = openConnection(for: call, to: link, way: way, isNew: onNewConnection)
         enter(call, link)
@@ -195,7 +195,7 @@ extension LoopUpstreams {
 
     /// A send came to its outcome. Its connection can carry another request, or is closed, or has a whole reply in it.
     @inline(__always)
-    private func arrive(_ call: UpstreamCall, from link: Link, _ connection: ClientConnection) {
+    private func arrive(_ call: UpstreamCall, from link: Link, _ connection: consuming ClientConnection) {
         if call.outgoing.hasRoom { buffers.requests.takeBack(&call.outgoing) }
         let outcome = call.outcome.take() ?? .failed(.reset, isStale: false)
         if case .whole = outcome { call.journey.connection = connection } else { link.keep(connection) }

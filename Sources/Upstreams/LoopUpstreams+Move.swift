@@ -12,7 +12,7 @@ extension LoopUpstreams {
         let pool = present(pool)?.pool ?? pool
         guard pool.isAnyServing(but: replica) else { return 0 }
         var moved = 0
-        for call in active where replica.isSame(as: call.replica) && !call.isToMove {
+        for call in active.lazy.map(\.call) where replica.isSame(as: call.replica) && !call.isToMove {
             guard call.firstContentAt == .zero || canGoOnUnseen(call, pool) else { continue }
             call.isToMove = true
             call.parking.wake()

@@ -18,7 +18,7 @@ package final class LoopUpstreams {
     private let loopIndex: Int
     private let loopCount: Int
     /// Requests that are at a replica now.
-    private(set) var active = ActiveCalls()
+    private(set) var active: [ActiveCall] = []
     /// Told when traffic finds a replica unreachable, so that its health knows at once.
     package var onTrafficFailure: (Replica, HealthMachine.Reason) -> Void = { _, _ in }
 
@@ -77,9 +77,14 @@ package final class LoopUpstreams {
 
     // MARK: Requests at replicas
 
+    /// A request that is at a replica: not counted, for it comes and goes with each send.
+    struct ActiveCall {
+        unowned(unsafe) let call: UpstreamCall  // `forward` holds it, and takes it out of the list before it returns.
+    }
+
     /// The request is at the replica from now on.
     @inline(__always)
-    func enter(_ call: UpstreamCall, _ link: Link) {
+    func enter(_ call: UpstreamCall, _ link: consuming Link) {
         call.journey.isAtReplica = true
         call.notice =
             if let death = link.replica.death {
@@ -88,7 +93,8 @@ package final class LoopUpstreams {
                 DeathNotice()
             }
         call.isToMove = false
-        active.add(call)
+        call.activePlace = active.count
+        active.append(ActiveCall(call: call))
         call.replica = link.replica
         call.journey.link = link
     }
@@ -97,7 +103,12 @@ package final class LoopUpstreams {
     @inline(__always)
     func leave(_ call: UpstreamCall, _ link: Link) {
         call.journey.isAtReplica = false
-        active.remove(call)
+        let last = active.count - 1
+        if call.activePlace < last {
+            active[call.activePlace] = active[last]
+            active[last].call.activePlace = call.activePlace
+        }
+        active.removeLast()
         link.state.release()
         if link.isInForce { link.pool.placeFreed(at: link.replica, now: loop.now) } else { placeFreed(behind: link) }
     }
@@ -128,7 +139,7 @@ package final class LoopUpstreams {
     private func tellDeath(of replica: Replica, in pool: Pool) {
         // With nowhere to go, a request that may yet be answered is worth more than one that is given up.
         guard isAnyServing(but: replica, in: pool) else { return }
-        for call in active where replica.isSame(as: call.replica) && call.notice.tell(replica.death) {
+        for call in active.lazy.map(\.call) where replica.isSame(as: call.replica) && call.notice.tell(replica.death) {
             call.parking.wake()
         }
     }
@@ -151,7 +162,7 @@ package final class LoopUpstreams {
 
     /// Notes when a stream that runs at the replica last had an event: a sign that it works, whatever its page says.
     package func surveyStreams(at replica: Replica) {
-        for call in active where replica.isSame(as: call.replica) && call.relay.hasContent {
+        for call in active.lazy.map(\.call) where replica.isSame(as: call.replica) && call.relay.hasContent {
             replica.state.sawAnswer(at: call.relay.lastEventAt)
         }
     }

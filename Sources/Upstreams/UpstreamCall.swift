@@ -84,8 +84,8 @@ package final class UpstreamCall {
     /// How forwarding it ended: whoever awaited that takes it.
     package var result: Result<ForwardResult, GatewayError>?
     let journey = Journey()
-    /// Its neighbours among the calls that are at replicas.
-    var links = ActiveCalls.Links()
+    /// Its place among the calls that are at replicas, while it is.
+    var activePlace = 0
     /// The request as it goes to the replica, where that did not take all of it at once: the head, and the body unless
     /// that is sent from the client's buffer.
     var outgoing = ByteWriter()
