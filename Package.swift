@@ -85,7 +85,7 @@ let package = Package(
         // Bytes and sockets.
         part("RedisClient", ["Reactor", "GatewayCore", "CHiredis", deque]),
         part("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),
-        part("Reactor", ["CLinux", "COpenSSL", "GatewayCore", deque]),
+        part("Reactor", ["CLinux", "COpenSSL", "GatewayCore"]),
 
         // Around it.
         part("Engine", ["CLinux", "GatewayCore", .target(name: "CLlama", condition: .when(traits: ["Engine"]))]),

@@ -12,12 +12,6 @@ import Telemetry
 import Upstreams
 import Wire
 
-/// Loops that have something left to do.
-private final class LoopCount: Sendable {
-    let count: Atomic<Int>
-    init(_ count: Int) { self.count = Atomic(count) }
-}
-
 /// What exists once, on the first loop: the probers, and the admin listeners.
 ///
 /// - Isolation: the first loop, where it is the ``EventLoop/resident``.
@@ -88,22 +82,13 @@ final class ControlPlane {
         return nil
     }
 
-    /// How a reload ended, once it has: with the problem, if there was one.
-    private final class ReloadEnd: Sendable { let problem = Mutex<String??>(nil) }
-
-    /// ``GatewayServer/reload()`` on a thread of its own.
+    /// ``GatewayServer/reload()`` on a thread of its own. - Returns: the problem, if there was one.
     func reload() async -> String? {
-        let end = ReloadEnd()
-        detachThread { [server] in
-            let problem = server.reload()
-            end.problem.withLock { $0 = .some(problem) }
-        }
         let parking = Parking(on: loop)
         defer { parking.close() }
-        while true {
-            if let problem = end.problem.withLock({ $0 }) { return problem }
-            _ = await parking.park(until: loop.now + .milliseconds(5))
-        }
+        let errand = Errand<String?>(on: loop)
+        detachThread { [server] in errand.bring(server.reload()) }
+        return await errand.results(parking).first ?? nil
     }
 
     // MARK: Names
@@ -158,17 +143,14 @@ final class ControlPlane {
 
     /// Has every loop note when streams at the replica last had an event, and waits until all have.
     private func survey(_ replica: Replica, _ parking: Parking) async {
-        let left = LoopCount(server.workers.count)
+        let errand = Errand<Void>(on: loop, results: server.workers.count)
         for worker in server.workers {
             worker.post { loop in
                 LoopServer.on(loop)?.services.upstreams.surveyStreams(at: replica)
-                left.count.wrappingSubtract(1, ordering: .releasing)
+                errand.bring(())
             }
         }
-        let deadline = loop.now + Self.surveyTime
-        while left.count.load(ordering: .acquiring) > 0, loop.now < deadline {
-            _ = await parking.park(until: min(deadline, loop.now + .milliseconds(1)))
-        }
+        _ = await errand.results(parking, until: loop.now + Self.surveyTime)
     }
 
     func trafficFailed(_ replica: Replica, _ reason: HealthMachine.Reason) {

@@ -82,30 +82,16 @@ public final class ServerConnection {
 
     // MARK: Receiving
 
-    /// Waits for the next request's head.
-    ///
-    /// - Returns: false when the connection is over: the client left, nothing came in time, or it drains.
-    /// - Throws: `.malformedRequest`, `.headTooLarge`, `.targetTooLong` (400, 431, 414), `.headTimeout` (408): answer,
-    ///   then close.
-    package func receiveHead() async throws(GatewayError) -> Bool {
+    /// Forgets the request before: the time for the next one's head runs from now.
+    package func expectRequest() {
         forgetRequest()
         // A handshake is on the head's clock: who has not finished it has no connection to keep idle.
         deadline = loop.now + (stream.isHandshaking ? settings.headTimeout : settings.idleTimeout)
         if !input.isEmpty { beginRequest() }
-        while true {
-            switch try lookForHead() {
-            case .complete: return true
-            case .over: return false
-            case .incomplete: _ = await parking.park(until: deadline)
-            }
-        }
     }
 
-    private enum HeadLook { case complete, incomplete, over }
-
-    /// Reads and parses what is there. Out of line, for what it needs would lie in the frame of every connection.
-    @inline(never)
-    private func lookForHead() throws(GatewayError) -> HeadLook {
+    /// Looks for the head in what is there: ``receiveHead()`` without the waiting, and it throws the same.
+    package func lookForHead() throws(GatewayError) -> HeadLook {
         while true {
             if !input.isEmpty, try hasHead() { return .complete }
             switch receive() {
@@ -113,7 +99,7 @@ public final class ServerConnection {
             case .end, .failed: return .over
             case .wouldBlock:
                 if isDraining, input.isEmpty { return .over }
-                guard loop.now >= deadline else { return .incomplete }
+                guard loop.now >= deadline else { return .incomplete(until: deadline) }
                 if input.isEmpty { return .over }
                 closesAfterReply = true
                 throw .headTimeout

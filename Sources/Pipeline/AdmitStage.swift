@@ -8,9 +8,7 @@ import Wire
 
 /// A request that has paid for itself. Only ``AdmitStage`` can make one.
 package struct AdmittedRequest {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 }
 
 /// Spends from the caller's budget before any replica is touched.
@@ -23,9 +21,9 @@ struct AdmitStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ authorized: AuthorizedRequest) throws(GatewayError) -> AdmittedRequest {
-        try reserve(authorized.exchange)
-        return AdmittedRequest(exchange: authorized.exchange)
+    func run(_ exchange: Exchange, _ authorized: AuthorizedRequest) throws(GatewayError) -> AdmittedRequest {
+        try reserve(exchange)
+        return AdmittedRequest()
     }
 
     @inline(never)

@@ -6,26 +6,19 @@ import Telemetry
 import Wire
 
 /// A request whose caller is known.
-///
-/// As the types of the other stages, it proves that its stage was passed and holds nothing but the exchange, where the
-/// stages leave what they found: what a suspended task holds costs every open stream.
 package struct AuthenticatedRequest {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 
     /// The request, if it asks for inference.
-    var inference: AuthenticatedInference? {
+    func inference(_ exchange: Exchange) -> AuthenticatedInference? {
         guard case .inference = exchange.endpoint else { return nil }
-        return AuthenticatedInference(exchange: exchange)
+        return AuthenticatedInference()
     }
 }
 
 /// A request for inference whose caller is known; its body is not read yet.
 package struct AuthenticatedInference {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 }
 
 /// Finds out who is asking, before the body is read.
@@ -38,9 +31,9 @@ struct AuthenticateStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ request: IncomingRequest) throws(GatewayError) -> AuthenticatedRequest {
-        try identify(request.exchange)
-        return AuthenticatedRequest(exchange: request.exchange)
+    func run(_ exchange: Exchange, _ request: IncomingRequest) throws(GatewayError) -> AuthenticatedRequest {
+        try identify(exchange)
+        return AuthenticatedRequest()
     }
 
     @inline(never)

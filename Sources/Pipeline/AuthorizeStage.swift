@@ -5,9 +5,7 @@ import Wire
 
 /// A request for a model that exists and that its caller may use.
 package struct AuthorizedRequest {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 }
 
 /// Finds the model's pool and whether the caller may use it.
@@ -18,9 +16,9 @@ struct AuthorizeStage {
     let services: LoopServices
 
     @inline(__always)
-    func run(_ read: ReadRequest) throws(GatewayError) -> AuthorizedRequest {
-        try findPool(read.exchange)
-        return AuthorizedRequest(exchange: read.exchange)
+    func run(_ exchange: Exchange, _ read: ReadRequest) throws(GatewayError) -> AuthorizedRequest {
+        try findPool(exchange)
+        return AuthorizedRequest()
     }
 
     @inline(never)
@@ -53,11 +51,11 @@ struct AuthorizeStage {
     }
 
     /// `/v1/models` and `/v1/models/{id}`: what the caller may use.
-    func models(_ request: AuthenticatedRequest) throws(GatewayError) -> LocalAnswer {
-        guard let principal = request.exchange.principal else { throw .internalError }
+    func models(_ exchange: Exchange, _ request: AuthenticatedRequest) throws(GatewayError) -> LocalAnswer {
+        guard let principal = exchange.principal else { throw .internalError }
         let visible = services.fleet.models.filter { principal.mayUse(model: $0.name) }
-        guard case .model(let range) = request.exchange.endpoint else { return .models(visible.map(listed)) }
-        let name = request.exchange.connection.withRequest { $0.extracting(range).text }
+        guard case .model(let range) = exchange.endpoint else { return .models(visible.map(listed)) }
+        let name = exchange.connection.withRequest { $0.extracting(range).text }
         let plain = Self.percentDecoded(name)
         guard let model = visible.first(where: { $0.name == plain }) else {
             throw .modelNotFound(model: String(plain.prefix(128)))

@@ -12,9 +12,42 @@ import Wire
 /// One for each client connection, used again for every request on it.
 /// - Isolation: its loop.
 package final class Exchange {
+    /// The next thing to be done for the current request, with what the stage before it made.
+    enum Step {
+        case receive
+        case body(AuthenticatedInference)
+        case read(AuthenticatedInference)
+        case recall(AdmittedRequest)
+        case prepare(AdmittedRequest)
+        case forward
+        // Settling.
+        case remember
+        case answer
+        case close
+    }
+
+    /// What has to be waited for before the next step.
+    enum Wait {
+        /// A change on one of the request's sockets, at most until then.
+        case change(until: Moment)
+        case body
+        case session
+        /// A place at a replica.
+        case place
+        /// The end of the session's turn: it is stored or given up.
+        case turnEnd
+        /// The client takes what it is sent.
+        case sending
+        /// Nothing: the connection is over.
+        case end
+    }
+
     package let connection: ServerConnection
     package let services: LoopServices
+    private unowned(unsafe) let path: RequestPath  // Its `serve` holds both.
     let call: UpstreamCall
+    var step = Step.receive
+    var wait = Wait.end
     /// Whether what the peer says of those before it is believed.
     let isPeerTrusted: Bool
     /// The peer's address, as the access log shows it.
@@ -53,14 +86,15 @@ package final class Exchange {
     /// What was sent: 0 until then.
     var status = 0
 
-    package init(_ connection: ServerConnection, services: LoopServices) {
+    package init(_ connection: ServerConnection, path: RequestPath) {
         self.connection = connection
-        self.services = services
+        self.path = path
+        services = path.services
         call = UpstreamCall(client: connection, buffers: services.upstreams.buffers)
         let peer = connection.stream.peer
         loggedPeer = LogText(peer?.host ?? "unknown")
         loggedClient = loggedPeer
-        isPeerTrusted = peer.map { peer in services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
+        isPeerTrusted = peer.map { peer in path.services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
         call.delegate = self
     }
 
@@ -160,6 +194,15 @@ package final class Exchange {
             guard let address = SocketAddress(literal: String(literal)) else { return nil }
             if !services.settings.trustedPeers.contains(where: { $0.contains(address) }) { return String(literal) }
         }
+        return nil
+    }
+}
+
+/// Takes the steps of the path while the connection's task sleeps.
+extension Exchange: Deputy {
+    package func goOn(_ wake: Parking.Wake) -> Moment? {
+        wait = path.goOn(self, wake)
+        if case .change(let until) = wait { return until }
         return nil
     }
 }

@@ -13,19 +13,20 @@ import Wire
 struct ForwardStage {
     let services: LoopServices
 
-    @inline(__always)
-    func run(_ recalled: RecalledRequest) async {
-        let exchange = recalled.exchange
-        guard prepare(exchange) else { return }
-        // One place where the answer is awaited, whichever model gives it.
-        repeat {
-            await services.upstreams.forward(exchange.call)
-        } while fallsBack(exchange)
+    @inline(never)
+    func prepare(_ exchange: Exchange, _ recalled: RecalledRequest) -> Bool {
+        exchange.attempt { () throws(GatewayError) in try describe(exchange) } != nil
     }
 
-    @inline(never)
-    private func prepare(_ exchange: Exchange) -> Bool {
-        exchange.attempt { () throws(GatewayError) in try describe(exchange) } != nil
+    /// - Returns: what to wait for; nil when the outcome is there.
+    @inline(__always)
+    func goOn(_ exchange: Exchange, isLate: Bool) -> LoopUpstreams.Pause? {
+        var isLate = isLate
+        repeat {
+            if let pause = services.upstreams.goOn(exchange.call, isLate: isLate) { return pause }
+            isLate = false
+        } while fallsBack(exchange)
+        return nil
     }
 
     /// What is to be sent, and to whom the answer goes.

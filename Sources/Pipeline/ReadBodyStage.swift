@@ -5,9 +5,7 @@ import Wire
 
 /// A request whose body was read and checked.
 package struct ReadRequest {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 }
 
 /// Reads the body, whole, and what the gateway needs of it in one pass.
@@ -16,15 +14,11 @@ package struct ReadRequest {
 /// - Fails with: `.unsupportedMediaType` (415), `.bodyTooLarge` (413), `.bodyMemoryExhausted` (503),
 ///   `.bodyTimeout` (408), `.invalidRequest` (400), `.malformedRequest` (400).
 struct ReadBodyStage {
-    @inline(__always)
-    func run(_ request: AuthenticatedInference) async -> ReadRequest? {
-        if mustWait(request.exchange) { await receiveBody(request.exchange) }
-        return read(request.exchange) ? ReadRequest(exchange: request.exchange) : nil
-    }
-
-    /// Checks what the head says of the body. - Returns: false when all of it came with the head, or when it failed.
+    /// Checks what the head says of the body.
+    ///
+    /// - Returns: whether ``receiveBody(_:)`` is to come first; not if all of it came with the head, or if it failed.
     @inline(never)
-    private func mustWait(_ exchange: Exchange) -> Bool {
+    func mustWait(_ exchange: Exchange, _ request: AuthenticatedInference) -> Bool {
         let isWhole = exchange.attempt { () throws(GatewayError) in
             try checkType(exchange.connection)
             return try exchange.connection.takeBody()
@@ -32,8 +26,12 @@ struct ReadBodyStage {
         return isWhole == false
     }
 
-    @inline(never)
-    private func receiveBody(_ exchange: Exchange) async {
+    @inline(__always)
+    func run(_ exchange: Exchange, _ request: AuthenticatedInference) -> ReadRequest? {
+        read(exchange) ? ReadRequest() : nil
+    }
+
+    func receiveBody(_ exchange: Exchange) async {
         do throws(GatewayError) {
             let deadline = exchange.arrivedAt + exchange.services.settings.totalTimeout
             try await exchange.connection.receiveBody(until: deadline)

@@ -7,9 +7,7 @@ import Wire
 
 /// A request that knows what was said before, if it names a session.
 package struct RecalledRequest {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 }
 
 /// Reads the history of the session that the request names. Without a name there is no session and no Redis call.
@@ -23,24 +21,27 @@ package struct RecalledRequest {
 struct RecallStage {
     let services: LoopServices
 
+    /// Finds the session's name. - Returns: whether ``open(_:)`` is to come first.
     @inline(__always)
-    func run(_ admitted: AdmittedRequest) async -> RecalledRequest? {
-        let exchange = admitted.exchange
+    func mustWait(_ exchange: Exchange, _ admitted: AdmittedRequest) -> Bool {
         exchange.attempt { () throws(GatewayError) in try findSession(exchange) }
-        if exchange.sessionID != nil { await recall(exchange) }
-        return !exchange.isDecided ? RecalledRequest(exchange: exchange) : nil
+        return exchange.sessionID != nil
     }
 
-    @inline(never)
-    private func recall(_ exchange: Exchange) async {
+    @inline(__always)
+    func run(_ exchange: Exchange, _ admitted: AdmittedRequest) -> RecalledRequest? {
+        !exchange.isDecided ? RecalledRequest() : nil
+    }
+
+    func open(_ exchange: Exchange) async {
         do throws(GatewayError) {
-            try await open(exchange)
+            try await openSession(exchange)
         } catch {
             exchange.failure = error
         }
     }
 
-    private func open(_ exchange: Exchange) async throws(GatewayError) {
+    private func openSession(_ exchange: Exchange) async throws(GatewayError) {
         guard let id = exchange.sessionID.flatMap(SessionID.init), let request = exchange.call.request,
             let principal = exchange.principal
         else { throw .internalError }

@@ -4,10 +4,11 @@ import Upstreams
 import Wire
 
 /// A request that a path and a method were found for.
+///
+/// As the types of the other stages, it proves that its stage was passed, and holds nothing: what the stages find lies
+/// in the exchange, which they are given with it.
 package struct IncomingRequest {
-    let exchange: Exchange
-
-    fileprivate init(exchange: Exchange) { self.exchange = exchange }
+    fileprivate init() {}
 }
 
 /// Decides what is asked for. Health and preflights are answered here, without a credential.
@@ -33,7 +34,7 @@ struct ReceiveStage {
             let services = exchange.services
             return .local(.ready(!services.isDraining && services.fleet.isAnyServing))
         case .inference, .models, .model:
-            return .request(IncomingRequest(exchange: exchange))
+            return .request(IncomingRequest())
         }
     }
 }

@@ -8,7 +8,8 @@ import Wire
 /// The path of every request, in order. docs/request-path.md tells the same story with its failures.
 ///
 /// Whatever a step finds lies in the exchange, an outcome too: a step that returns nothing has left one there. So the
-/// task of an open stream holds next to nothing (docs/performance.md).
+/// task of an open stream holds next to nothing (docs/performance.md), and the loop can take the steps while the task
+/// sleeps: the task is there for what can't be a step, an `await` (docs/decisions/005-the-loop-takes-the-steps.md).
 ///
 /// - Isolation: its loop. One long-lived task for each client connection runs ``serve(_:)``.
 package final class RequestPath {
@@ -37,42 +38,88 @@ package final class RequestPath {
 
     /// Serves a client connection until it ends.
     package func serve(_ connection: ServerConnection) async {
-        let exchange = Exchange(connection, services: services)
+        let exchange = Exchange(connection, path: self)
         services.metrics.connectionAccepted()
-        while await wait(exchange) {
-            await serve(exchange)
-            guard connection.canContinue else { break }
+        connection.expectRequest()
+        exchange.wait = goOn(exchange, .ready)
+        serving: while true {
+            switch exchange.wait {
+            case .change(let until):
+                // Till something else is to be awaited the exchange goes on by itself, while this task sleeps.
+                await connection.parking.park(until: until, deputy: exchange)
+                continue
+            case .body: await readBody.receiveBody(exchange)
+            case .session: await recall.open(exchange)
+            case .place: await services.upstreams.waitForPlace(exchange.call)
+            case .turnEnd: await settle.endTurn(exchange)
+            case .sending: await settle.flush(exchange)
+            case .end: break serving
+            }
+            exchange.wait = goOn(exchange, .ready)
         }
         services.metrics.connectionClosed()
         await connection.close(reset: exchange.mustReset)
     }
 
-    /// Waits for the next request. Bytes that never became one are a failed one.
+    /// Takes the connection's requests through the stages, from where the last call stopped to where something has to
+    /// be waited for. Every request, however it ends, passes through `settle` exactly once.
     ///
-    /// - Returns: false when the connection is over.
+    /// - Returns: what to wait for before it is called again.
+    func goOn(_ exchange: Exchange, _ wake: Parking.Wake) -> Exchange.Wait {
+        while true {
+            switch exchange.step {
+            case .receive:
+                switch look(for: exchange) {
+                case .incomplete(let until): return .change(until: until)
+                case .over: return .end
+                case .complete: exchange.step = accept(exchange).map { .body($0) } ?? .remember  // who is asking
+                }
+            case .body(let inference):
+                exchange.step = .read(inference)
+                if readBody.mustWait(exchange, inference) { return .body }
+            case .read(let inference):  // what, within limits
+                exchange.step = admit(exchange, inference).map { .recall($0) } ?? .remember
+            case .recall(let admitted):
+                exchange.step = .prepare(admitted)
+                if recall.mustWait(exchange, admitted) { return .session }  // what was said before
+            case .prepare(let admitted):
+                exchange.step = prepare(exchange, admitted) ? .forward : .remember
+            case .forward:
+                var isLate = false
+                if case .deadline = wake { isLate = true }
+                switch forward.goOn(exchange, isLate: isLate) {  // a replica, with failover
+                case .until(let moment): return .change(until: moment)
+                case .queue: return .place
+                case nil: exchange.step = .remember
+                }
+            case .remember:
+                exchange.step = .answer
+                if exchange.session != nil { return .turnEnd }
+            case .answer:
+                settle.answer(exchange)
+                exchange.step = .close
+                if exchange.connection.needsFlush { return .sending }
+            case .close:
+                settle.close(exchange)  // charge, count, log
+                guard exchange.connection.canContinue else { return .end }
+                exchange.step = .receive
+                exchange.connection.expectRequest()
+            }
+        }
+    }
+
+    /// Looks for the next request. Bytes that never became one are a failed one.
     @inline(never)
-    private func wait(_ exchange: Exchange) async -> Bool {
+    private func look(for exchange: Exchange) -> ServerConnection.HeadLook {
         do throws(GatewayError) {
-            guard try await exchange.connection.receiveHead() else { return false }
-            exchange.begin()
+            let look = try exchange.connection.lookForHead()
+            if case .complete = look { exchange.begin() }
+            return look
         } catch {
             exchange.beginMalformed()
             exchange.failure = error
+            return .complete
         }
-        return true
-    }
-
-    /// Serves one request. Every request, however it ends, passes through `settle` exactly once.
-    @inline(__always)  // One frame less for each open stream.
-    private func serve(_ exchange: Exchange) async {
-        if let inference = accept(exchange),
-            let read = await readBody.run(inference),  // what, within limits
-            let admitted = admit(read),
-            let recalled = await recall.run(admitted)  // what was said before
-        {
-            await forward.run(recalled)  // a replica, with failover
-        }
-        await settle.run(exchange)  // remember, answer, charge, count, log
     }
 
     @inline(never)
@@ -82,20 +129,27 @@ package final class RequestPath {
             switch try receive.run(exchange) {  // what is asked for
             case .local(let answer): exchange.served = .local(answer)
             case .request(let incoming):
-                let authenticated = try authenticate.run(incoming)  // who is asking
-                if let inference = authenticated.inference { return inference }
-                exchange.served = .local(try authorize.models(authenticated))
+                let authenticated = try authenticate.run(exchange, incoming)
+                if let inference = authenticated.inference(exchange) { return inference }
+                exchange.served = .local(try authorize.models(exchange, authenticated))
             }
             return nil
         }
     }
 
     @inline(never)
-    private func admit(_ read: ReadRequest) -> AdmittedRequest? {
-        read.exchange.attempt { () throws(GatewayError) in
-            let authorized = try authorize.run(read)  // may they, at all
-            return try admit.run(authorized)  // may they, now
+    private func admit(_ exchange: Exchange, _ inference: AuthenticatedInference) -> AdmittedRequest? {
+        guard let read = readBody.run(exchange, inference) else { return nil }
+        return exchange.attempt { () throws(GatewayError) in
+            let authorized = try authorize.run(exchange, read)  // may they, at all
+            return try admit.run(exchange, authorized)  // may they, now
         }
+    }
+
+    @inline(never)
+    private func prepare(_ exchange: Exchange, _ admitted: AdmittedRequest) -> Bool {
+        guard let recalled = recall.run(exchange, admitted) else { return false }
+        return forward.prepare(exchange, recalled)
     }
 }
 

@@ -12,16 +12,7 @@ import Wire
 struct SettleStage {
     let services: LoopServices
 
-    @inline(__always)
-    func run(_ exchange: Exchange) async {
-        if exchange.session != nil { await endTurn(exchange) }
-        answer(exchange)
-        if exchange.connection.needsFlush { await flush(exchange) }
-        close(exchange)
-    }
-
-    @inline(never)
-    private func flush(_ exchange: Exchange) async {
+    func flush(_ exchange: Exchange) async {
         do throws(GatewayError) {
             try await exchange.connection.flush()
         } catch {
@@ -30,7 +21,7 @@ struct SettleStage {
     }
 
     @inline(never)
-    private func close(_ exchange: Exchange) {
+    func close(_ exchange: Exchange) {
         charge(exchange)
         if !exchange.endpoint.isHealth { record(exchange) }
         exchange.served = nil
@@ -40,7 +31,7 @@ struct SettleStage {
     // MARK: Answering
 
     @inline(never)
-    private func answer(_ exchange: Exchange) {
+    func answer(_ exchange: Exchange) {
         if let served = exchange.served {
             exchange.ending = answer(exchange, served) ?? .ok
         } else if let error = exchange.failure {
@@ -132,8 +123,7 @@ struct SettleStage {
     // MARK: Sessions
 
     /// The turn into history before its answer, or given up, so that the next one need not wait for it.
-    @inline(never)
-    private func endTurn(_ exchange: Exchange) async {
+    func endTurn(_ exchange: Exchange) async {
         switch exchange.served {
         case .whole(let reply): await remember(exchange, reply)
         case .streamed: if await !rememberStream(exchange) { exchange.sessionDegraded = "not-stored" }

@@ -30,9 +30,7 @@ package final class EventLoop {
     /// What the assembly keeps on this loop, for work that reaches it from other threads.
     package var resident: AnyObject?
     private let epoll: Int32
-    /// By descriptor; the entry keeps the source alive, the generation keeps late events of a closed one away.
-    private var sources: [EventSource?] = []
-    private var generation: UInt32 = 0
+    private var sources = SourceTable()
     package let timers = TimerQueue()
     private var isStopping = false
     /// Streams with bytes left from this turn.
@@ -80,23 +78,17 @@ package final class EventLoop {
     ///
     /// - Throws: `errno` if the kernel refuses.
     func add(_ source: EventSource, edgeTriggered: Bool = true) throws(SocketError) {
-        generation &+= 1
-        source.generation = generation
         let events = edgeTriggered ? WEIR_EPOLLIN | WEIR_EPOLLOUT | WEIR_EPOLLRDHUP | WEIR_EPOLLET : WEIR_EPOLLIN
-        let data = UInt64(generation) << 32 | UInt64(UInt32(bitPattern: source.descriptor))
+        let data = sources.add(source, source.descriptor)
         guard weir_epoll_add(epoll, source.descriptor, events, data) == 0 else {
-            throw SocketError(errno, "epoll_ctl")
+            let code = errno
+            sources.remove(source, source.descriptor)
+            throw SocketError(code, "epoll_ctl")
         }
-        let index = Int(source.descriptor)
-        while sources.count <= index { sources.append(nil) }
-        sources[index] = source
     }
 
     /// Forgets `source`. Closing its descriptor, which follows, removes it from the kernel's list.
-    func remove(_ source: EventSource) {
-        let index = Int(source.descriptor)
-        if index < sources.count, sources[index] === source { sources[index] = nil }
-    }
+    func remove(_ source: EventSource) { sources.remove(source, source.descriptor) }
 
     /// Takes `source` off the kernel's list, for a descriptor that stays open (a paused listener).
     func pause(_ source: EventSource) {
@@ -110,8 +102,15 @@ package final class EventLoop {
     // MARK: Sending
 
     /// Sends a short piece at the end of the turn.
-    func sendLater(_ bytes: UnsafeRawBufferPointer, to stream: Stream, lane: UInt8) {
-        if !sends.hasRoom(for: bytes.count) { sendGathered() }
+    @inline(__always)
+    func sendLater(_ bytes: UnsafeRawBufferPointer, to stream: Stream, lane: Int) {
+        if sends.hasRoom(for: bytes.count) { return sends.append(bytes, to: stream.descriptor, lane: lane) }
+        sendInPieces(bytes, to: stream, lane: lane)
+    }
+
+    @inline(never)
+    private func sendInPieces(_ bytes: UnsafeRawBufferPointer, to stream: Stream, lane: Int) {
+        sendGathered()
         // What made room may have found it full.
         if stream.canWrite { return sends.append(bytes, to: stream.descriptor, lane: lane) }
         stream.keep(bytes)
@@ -124,7 +123,9 @@ package final class EventLoop {
 
     private func sendGathered() {
         if sends.isEmpty { return }
-        sends.makeAll { descriptor, rest in (sources[Int(descriptor)] as? Stream)?.keep(rest) }
+        sends.makeAll { descriptor, rest in
+            (sources[descriptor]?.takeUnretainedValue() as? Stream)?.keep(rest)
+        }
     }
 
     // MARK: Running
@@ -174,6 +175,7 @@ package final class EventLoop {
         } else if hasPassedOn {
             pause(until: now + Self.relayTurn)
         }
+        if sources.hasLeavers { _ = sources.takeLeavers() }
     }
 
     private func pause(until end: Moment) {
@@ -185,11 +187,7 @@ package final class EventLoop {
 
     private func dispatch(events: UInt32, data: UInt64) {
         if data == .max { return executor.collectForeignJobs() }
-        let index = Int(UInt32(truncatingIfNeeded: data))
-        guard index < sources.count, let source = sources[index],
-            source.generation == UInt32(truncatingIfNeeded: data >> 32)
-        else { return }
-        source.ready(events)
+        sources.find(data)?._withUnsafeGuaranteedRef { $0.ready(events) }
     }
 
     /// The cores that this process may run on, which a container or `taskset` makes fewer than there are.
@@ -213,8 +211,7 @@ package final class EventLoop {
 
 /// Something with a descriptor that the loop calls when the kernel reports it ready.
 package class EventSource {
-    package fileprivate(set) final var descriptor: Int32
-    fileprivate final var generation: UInt32 = 0
+    package final let descriptor: Int32
 
     init(descriptor: Int32) { self.descriptor = descriptor }
 

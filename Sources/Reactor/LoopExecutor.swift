@@ -1,5 +1,4 @@
 import CLinux
-import DequeModule
 import Glibc
 import Synchronization
 
@@ -7,7 +6,8 @@ import Synchronization
 ///
 /// It is both a serial and a task executor: with a serial executor alone, each resumption would pass through the global
 /// pool (12,000 instead of 6,900 instructions a request, measured). Jobs enqueued from the loop's own thread go into a
-/// plain ring; those from elsewhere through a lock and an eventfd that ends the loop's wait.
+/// plain ring, where parked tasks that were called stand too; those from elsewhere through a lock and an eventfd that
+/// ends the loop's wait.
 ///
 /// - Isolation: ``enqueue(_:)`` may be called from any thread, everything else from the loop's.
 package final class LoopExecutor: SerialExecutor, TaskExecutor {
@@ -16,7 +16,7 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
     private let thread = Atomic<UInt>(0)
     private let foreign = Mutex<[UnownedJob]>([])
     /// Only the loop's thread touches it: `enqueue` compares the thread before, and ``runReadyJobs()`` is the loop's.
-    nonisolated(unsafe) private var ring = Deque<UnownedJob>()
+    nonisolated(unsafe) private var ring = ReadyRing()
 
     init() {
         wakeDescriptor = weir_eventfd()
@@ -34,7 +34,7 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
     package func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
         if isCurrent {
-            ring.append(job)
+            ring.append(.job(job))
         } else {
             let wasEmpty = foreign.withLock { jobs in
                 jobs.append(job)
@@ -44,8 +44,8 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
         }
     }
 
-    /// Runs `job`, which was parked, with the others that are ready. From the loop's thread.
-    func makeReady(_ job: UnownedJob) { ring.append(job) }
+    /// Lets what is parked go on, with the others that are ready. From the loop's thread.
+    func makeReady(_ parking: Parking) { ring.append(.parked(.passUnretained(parking))) }
 
     var hasReadyJobs: Bool { !ring.isEmpty }
 
@@ -58,7 +58,7 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
             jobs.removeAll(keepingCapacity: true)
             return taken
         }
-        ring.append(contentsOf: jobs)
+        for job in jobs { ring.append(.job(job)) }
     }
 
     /// Jobs run in one turn of the loop. Such a job is a whole request's worth of work, while what a socket brings is
@@ -73,8 +73,11 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
     func runReadyJobs() {
         let serial = asUnownedSerialExecutor()
         var left = min(ring.count, Self.jobsPerTurn)
-        while left > 0, let job = ring.popFirst() {
-            job.runSynchronously(on: serial)
+        while left > 0, let work = ring.popFirst() {
+            switch work {
+            case .job(let job): job.runSynchronously(on: serial)
+            case .parked(let parking): parking._withUnsafeGuaranteedRef { $0.goOn(on: serial) }
+            }
             left -= 1
         }
     }

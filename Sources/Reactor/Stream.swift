@@ -83,7 +83,7 @@ package final class Stream: EventSource {
             if let tls { session = try tls.context.connect(descriptor, host: tls.host) }
             let stream = try Stream(on: loop, descriptor: descriptor, isConnecting: result != 0, tls: session)
             stream.canWrite = result == 0
-            stream.lane = UInt8(address.port % UInt16(SendQueue.lanes - 1))
+            stream.lane = Int(address.port) % (SendQueue.lanes - 1)
             return stream
         } catch {
             Glibc.close(descriptor)
@@ -139,7 +139,7 @@ package final class Stream: EventSource {
         guard canRead else { return .wouldBlock }
         if let tls { return readSecured(tls, buffer) }
         while true {
-            let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+            let count = weir_receive(descriptor, buffer.baseAddress, buffer.count)
             if count > 0 {
                 // A short read emptied the socket, unless an end or an error is waiting behind the bytes.
                 if count < buffer.count, !peerHungUp { canRead = false }

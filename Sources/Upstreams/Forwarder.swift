@@ -11,32 +11,24 @@ import Wire
 ///                  ▲                     (waits)              │
 ///                  └──────── retry, resume, wait ◄────────────┘
 extension LoopUpstreams {
-    /// Sends the call's request to a replica, and to others if that one fails.
-    ///
-    /// - Out: ``UpstreamCall/result``: what the machine gave up with, if it did; `.clientGone` as soon as the client
-    ///   leaves, which cancels the replica.
-    package func forward(_ call: UpstreamCall) async {
-        // All is decided out of line: what lies beside an `await` has its own room in the frame of an open stream.
-        setOut(call)
-        while let pause = goOn(call) {
-            switch pause {
-            case .until(let moment): call.sending.isLate = await call.parking.park(until: moment) == .deadline
-            case .queue: await waitForPlace(call)
-            }
-        }
-    }
-
     /// What a request waits for.
-    private enum Pause {
+    package enum Pause {
         /// A change on one of its sockets, at most until then.
         case until(Moment)
+        /// Its turn in the pool's queue: ``waitForPlace(_:)``.
         case queue
     }
 
-    /// Goes as far as it gets without waiting. - Returns: what to wait for; nil when the result is there.
+    /// Sends the call's request to a replica, and to others if that one fails: as far as that goes without waiting.
+    ///
+    /// - In: whether the moment until which it was to wait has passed.
+    /// - Out: what to wait for before it is called again; nil when the result is there, ``UpstreamCall/result``: what
+    ///   the machine gave up with, if it did; `.clientGone` as soon as the client leaves, which cancels the replica.
     @inline(never)
-    private func goOn(_ call: UpstreamCall) -> Pause? {
+    package func goOn(_ call: UpstreamCall, isLate: Bool) -> Pause? {
         let journey = call.journey
+        if !journey.isUnderWay, call.result == nil { setOut(call) }
+        call.sending.isLate = isLate
         while journey.isUnderWay {
             // Taken out while they are worked with, because nobody counts what is passed from hand to hand.
             if journey.isAtReplica, let link = journey.link.take(), let connection = journey.connection.take() {
@@ -62,7 +54,8 @@ extension LoopUpstreams {
         if call.relay.hasContent, let broken = call.broken { return setOut(call, in: route, resuming: broken) }
         if call.isStream { call.relay.begin(call) }
         journey.action = journey.attempt.restart(
-            call.isStream ? call.attemptRequest : .whole, settings: route.pool.settings.attempt, deadline: call.deadline, now: loop.now)
+            call.isStream ? call.attemptRequest : .whole, settings: route.pool.settings.attempt,
+            deadline: call.deadline, now: loop.now)
     }
 
     /// With a stream that another model began.

@@ -106,9 +106,9 @@ extension LoopUpstreams {
     /// How often a waiter looks although nobody called it: places also come when a cool-down or a breaker's stop ends.
     private static let lookInterval = Interval.seconds(1)
 
-    /// Waits in the pool's queue for a place; after a reload in that of the pool that took its place.
+    /// Waits in the pool's queue, as ``goOn(_:isLate:)`` asked; after a reload in that of the pool that took its place.
     @inline(never)
-    func waitForPlace(_ call: UpstreamCall) async {
+    package func waitForPlace(_ call: UpstreamCall) async {
         let journey = call.journey
         let entered = loop.now
         var isMoved = false

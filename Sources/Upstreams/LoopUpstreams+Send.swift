@@ -5,9 +5,9 @@ import HTTPConnections
 import Reactor
 import Wire
 
-/// One send: a connection, the request on it, the reply's head, and then its body or its events. ``forward(_:)`` waits;
-/// here are the steps, each of which goes as far as it gets. What they know lies in the call, so that the task of an
-/// open stream holds next to nothing.
+/// One send: a connection, the request on it, the reply's head, and then its body or its events. Here are the steps
+/// that ``goOn(_:isLate:)`` takes, each of which goes as far as it gets. What they know lies in the call, so that the
+/// task of an open stream holds next to nothing.
 extension LoopUpstreams {
     /// Takes an idle connection, or begins to make one. - Returns: false when the kernel refuses at once.
     @inline(__always)

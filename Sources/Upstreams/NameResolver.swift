@@ -1,6 +1,5 @@
 import GatewayCore
 import Reactor
-import Synchronization
 
 /// Looks the names of replicas up again and again, so that one whose address changes is found without a reload.
 ///
@@ -32,15 +31,8 @@ package final class NameResolver {
         }
     }
 
-    /// What a batch found, once it is there.
-    private final class Batch: Sendable {
-        let found = Mutex<[String: [SocketAddress]]?>(nil)
-    }
-
     /// How soon after a look-up a failure may cause another one of the same name.
     private static let quickest = Interval.seconds(1)
-    /// How often it is looked whether a batch is there.
-    private static let batchInterval = Interval.milliseconds(20)
 
     private let loop: EventLoop
     private let lookUp: LookUp
@@ -112,18 +104,14 @@ package final class NameResolver {
 
     private func lookUp(_ due: [String]) async {
         for name in due { names[name]?.lookUpAt = .never }
-        let batch = Batch()
-        lookUp(due) { found in batch.found.withLock { $0 = found } }
-        var found: [String: [SocketAddress]]?
-        while found == nil, !isStopped {
-            _ = await parking.park(until: loop.now + Self.batchInterval)
-            found = batch.found.withLock { $0 }
-        }
+        let errand = Errand<[String: [SocketAddress]]>(on: loop)
+        lookUp(due) { found in errand.bring(found) }
+        let found = await errand.results(parking, unless: { isStopped }).first ?? [:]
         for name in due {
             guard let known = names[name] else { continue }
             names[name]?.lookedUpAt = loop.now
             names[name]?.lookUpAt = loop.now + known.interval
-            take(found?[name] ?? [], of: name)
+            take(found[name] ?? [], of: name)
         }
     }
 

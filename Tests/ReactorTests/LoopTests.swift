@@ -142,4 +142,62 @@ final class Box<Value: Sendable>: Sendable {
         }
         #expect(code == ECONNREFUSED)
     }
+
+    @Test func `an event that came for a closed socket never reaches the next one with its descriptor`() async throws {
+        let worker = Worker()
+        worker.start(name: "test-loop")
+        let (isSame, wasEarly) = try await worker.run { loop async throws -> (Bool, Bool) in
+            let pairs = [try await Pair.connected(on: loop), try await Pair.connected(on: loop)]
+            let listening = try Listener.open(.loopback(port: 0), sharesPort: false)
+            let done = Parking(on: loop)
+            let replacer = Replacer(
+                nears: pairs.map(\.near), address: .loopback(port: Listener.port(of: listening)), done: done)
+            for pair in pairs { pair.near.handler = replacer }
+            // Both have bytes in one turn: the first that is told closes the other, whose event is still to come.
+            for pair in pairs { _ = [UInt8(1)].withUnsafeBytes { pair.far.write($0) } }
+            let end = loop.now + .seconds(10)
+            while !replacer.hasConnected, loop.now < end { _ = await done.park(until: end) }
+            let result = (replacer.hasSameDescriptor, replacer.wasEarly)
+            replacer.next?.close()
+            for pair in pairs { pair.close() }
+            done.close()
+            close(listening)
+            return result
+        }
+        #expect(isSame)
+        #expect(!wasEarly)
+    }
+}
+
+/// Closes the other one of two sockets and opens a third in the same breath.
+private final class Replacer: ReadinessHandler {
+    private let nears: [Stream]
+    private let address: SocketAddress
+    private let done: Parking
+    private(set) var next: Stream?
+    private(set) var hasSameDescriptor = false
+    private(set) var wasEarly = false
+    private(set) var hasConnected = false
+    private var turn = Moment.zero
+
+    init(nears: [Stream], address: SocketAddress, done: Parking) {
+        self.nears = nears
+        self.address = address
+        self.done = done
+    }
+
+    func becameReady(_ stream: Stream) {
+        if stream === next {
+            if stream.loop.now == turn { wasEarly = true }
+            hasConnected = true
+            return done.wake()
+        }
+        guard next == nil, let other = nears.first(where: { $0 !== stream }) else { return }
+        let descriptor = other.descriptor
+        turn = stream.loop.now
+        other.close()
+        next = try? Stream.connect(to: address, on: stream.loop)
+        next?.handler = self
+        hasSameDescriptor = next?.descriptor == descriptor
+    }
 }

@@ -103,4 +103,23 @@ private func write(_ bytes: [UInt8], to stream: Stream) -> Stream.WriteResult {
         }
         #expect(isOver)
     }
+
+    @Test func `more sends than there are places for in one turn arrive in order`() async throws {
+        let wasRight = try await onLoop { loop async throws -> [Bool] in
+            let pairs = [try await Pair.connected(on: loop), try await Pair.connected(on: loop)]
+            let count = 5_000
+            // Taken in turn, so that no send joins the one before.
+            for index in 0..<count {
+                for pair in pairs { _ = write([UInt8(truncatingIfNeeded: index)], to: pair.near) }
+            }
+            var right: [Bool] = []
+            for pair in pairs {
+                let expected = (0..<count).map { UInt8(truncatingIfNeeded: $0) }
+                right.append(await pair.receive(count) == expected)
+            }
+            for pair in pairs { pair.close() }
+            return right
+        }
+        #expect(wasRight == [true, true])
+    }
 }

@@ -4,33 +4,6 @@ import GatewayCore
 import Reactor
 import Synchronization
 
-/// Wakes a task that is parked on a loop, from any thread.
-final class Doorbell: Sendable {
-    private let worker: Worker
-    /// Touched on the loop only: by ``hook(_:)`` and ``unhook()``, and by ``answer()``, which the worker runs there.
-    nonisolated(unsafe) private var parking: Parking?
-    /// Rung and not answered yet: ringing again would add nothing.
-    private let isRinging = Atomic(false)
-
-    init(_ worker: Worker) { self.worker = worker }
-
-    /// From the loop: whom to wake.
-    func hook(_ parking: Parking) { self.parking = parking }
-
-    /// From the loop: nobody waits any more. The bell may live on in threads that must not free the parking.
-    func unhook() { parking = nil }
-
-    func ring() {
-        guard !isRinging.exchange(true, ordering: .acquiringAndReleasing) else { return }
-        Task(executorPreference: worker.executor) { await self.worker.run { _ in self.answer() } }
-    }
-
-    private func answer() {
-        isRinging.store(false, ordering: .releasing)
-        parking?.wake()
-    }
-}
-
 /// The events of one answer on their way from the engine's thread to its connection's loop.
 ///
 /// Bounded by the context: an answer has no more events than tokens.
