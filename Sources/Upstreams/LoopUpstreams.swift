@@ -131,8 +131,8 @@ package final class LoopUpstreams {
     }
 
     /// A replica of the pool serves from now on: what waits at dead ones has somewhere to go.
-    package func replicaServes(in pool: Pool) {
-        sharesChanged(in: pool)
+    package func replicaServes(_ replica: Replica, in pool: Pool) {
+        shareChanged(of: replica, in: pool)
         for replica in pool.replicas where replica.death != nil { tellDeath(of: replica, in: pool) }
     }
 
@@ -168,7 +168,10 @@ package final class LoopUpstreams {
     }
 
     /// A replica's share of its weight changed.
-    package func sharesChanged(in pool: Pool) { route(of: pool)?.takeShares() }
+    package func shareChanged(of replica: Replica, in pool: Pool) {
+        guard let route = route(of: pool), let kept = pool.find(replica) else { return }
+        route.takeShare(of: kept.index)
+    }
 
     // MARK: Idle connections
 

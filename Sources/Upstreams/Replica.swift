@@ -77,6 +77,8 @@ package final class Replica: Sendable {
     /// The field of a reply's head that names it, with its line end.
     package let nameField: [UInt8]
     let requestHeads: RequestHeads
+    /// What its probe sends.
+    let probeRequest: [UInt8]
     /// It runs our own software.
     let isWeir: Bool
 
@@ -91,6 +93,10 @@ package final class Replica: Sendable {
         loggedName = LogText(settings.name)
         nameField = Array("x-weir-replica: \(settings.name)\r\n".utf8)
         requestHeads = RequestHeads(settings)
+        var probe = "GET \(settings.pathPrefix)\(settings.probePath) HTTP/1.1\r\n"
+        probe += "host: \(settings.host)\r\nuser-agent: weir-probe\r\n"
+        if let credential = settings.credential { probe += "authorization: \(credential)\r\n" }
+        probeRequest = Array((probe + "\r\n").utf8)
         isWeir = if case .weir = settings.kind { true } else { false }
     }
 

@@ -58,11 +58,11 @@ final class Route {
         for link in links { link.retire() }
     }
 
-    /// A replica's share of its weight may have changed.
-    func takeShares() {
-        let shares = pool.replicas.map { $0.snapshot.share }
-        guard shares != self.shares else { return }
-        self.shares = shares
+    /// The share of its weight may have changed for the replica of that index. - Cost: O(1) if it has not.
+    func takeShare(of index: Int) {
+        let share = pool.replicas[index].snapshot.share
+        guard share != shares[index] else { return }
+        shares[index] = share
         picker.replaceWeights(zip(pool.replicas, shares).map { $0.settings.weight * $1 })
     }
 }
