@@ -44,7 +44,7 @@ package final class Exchange {
 
     package let connection: ServerConnection
     package let services: LoopServices
-    private unowned(unsafe) let path: RequestPath  // Its `serve` holds both.
+    private let path: RequestPath
     let call: UpstreamCall
     var step = Step.receive
     var wait = Wait.end

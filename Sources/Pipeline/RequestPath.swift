@@ -14,6 +14,8 @@ import Wire
 /// - Isolation: its loop. One long-lived task for each client connection runs ``serve(_:)``.
 package final class RequestPath {
     let services: LoopServices
+    /// Requests that came at once on one connection are answered in one go up to here; then others have their turn.
+    private static let requestsPerTurn = 16
 
     private let receive: ReceiveStage
     private let authenticate: AuthenticateStage
@@ -66,44 +68,49 @@ package final class RequestPath {
     ///
     /// - Returns: what to wait for before it is called again.
     func goOn(_ exchange: Exchange, _ wake: Parking.Wake) -> Exchange.Wait {
+        var left = Self.requestsPerTurn
+        var step = exchange.step
+        defer { exchange.step = step }
         while true {
-            switch exchange.step {
+            switch step {
             case .receive:
                 switch look(for: exchange) {
                 case .incomplete(let until): return .change(until: until)
                 case .over: return .end
-                case .complete: exchange.step = accept(exchange).map { .body($0) } ?? .remember  // who is asking
+                case .complete: step = accept(exchange).map { .body($0) } ?? .remember  // who is asking
                 }
             case .body(let inference):
-                exchange.step = .read(inference)
+                step = .read(inference)
                 if readBody.mustWait(exchange, inference) { return .body }
             case .read(let inference):  // what, within limits
-                exchange.step = admit(exchange, inference).map { .recall($0) } ?? .remember
+                step = admit(exchange, inference).map { .recall($0) } ?? .remember
             case .recall(let admitted):
-                exchange.step = .prepare(admitted)
+                step = .prepare(admitted)
                 if recall.mustWait(exchange, admitted) { return .session }  // what was said before
             case .prepare(let admitted):
-                exchange.step = prepare(exchange, admitted) ? .forward : .remember
+                step = prepare(exchange, admitted) ? .forward : .remember
             case .forward:
                 var isLate = false
                 if case .deadline = wake { isLate = true }
                 switch forward.goOn(exchange, isLate: isLate) {  // a replica, with failover
                 case .until(let moment): return .change(until: moment)
                 case .queue: return .place
-                case nil: exchange.step = .remember
+                case nil: step = .remember
                 }
             case .remember:
-                exchange.step = .answer
+                step = .answer
                 if exchange.session != nil { return .turnEnd }
             case .answer:
                 settle.answer(exchange)
-                exchange.step = .close
+                step = .close
                 if exchange.connection.needsFlush { return .sending }
             case .close:
                 settle.close(exchange)  // charge, count, log
                 guard exchange.connection.canContinue else { return .end }
-                exchange.step = .receive
+                step = .receive
                 exchange.connection.expectRequest()
+                left -= 1
+                if left == 0 { return .change(until: services.loop.now) }
             }
         }
     }

@@ -45,6 +45,7 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
     }
 
     /// Lets what is parked go on, with the others that are ready. From the loop's thread.
+    @inline(__always)
     func makeReady(_ parking: Parking) { ring.append(.parked(.passUnretained(parking))) }
 
     var hasReadyJobs: Bool { !ring.isEmpty }

@@ -23,6 +23,7 @@ package final class Parking: ReadinessHandler {
     }
 
     package let loop: EventLoop
+    private let executor: LoopExecutor
     private let bay: Bay
     private let timer: LoopTimer
     private var state = State.awake
@@ -33,6 +34,7 @@ package final class Parking: ReadinessHandler {
 
     package init(on loop: EventLoop) {
         self.loop = loop
+        executor = loop.executor
         bay = Bay()
         timer = LoopTimer(on: loop)
         timer.onFire { [unowned self] in call(.deadline) }
@@ -40,7 +42,7 @@ package final class Parking: ReadinessHandler {
 
     /// Suspends until the next wake-up or until `deadline`.
     package func park(until deadline: Moment) async -> Wake {
-        assert(loop.executor.isCurrent, "only a task of the loop may park on it")
+        assert(executor.isCurrent, "only a task of the loop may park on it")
         if let wake = takeWake(deadline) { return wake }
         stay(until: deadline)
         return await bay.stand()
@@ -48,14 +50,9 @@ package final class Parking: ReadinessHandler {
 
     /// Suspends until `deputy` needs the task. At each wake-up the loop lets the deputy go on instead of the task.
     package func park(until deadline: Moment, deputy: any Deputy) async {
-        assert(loop.executor.isCurrent, "only a task of the loop may park on it")
-        var deadline = deadline
-        while let wake = takeWake(deadline) {
-            guard let next = deputy.goOn(wake) else { return }
-            deadline = next
-        }
+        assert(executor.isCurrent, "only a task of the loop may park on it")
         post = .passRetained(Post(deputy))
-        stay(until: deadline)
+        stayOrTakeTurn(deadline)
         _ = await bay.stand()
     }
 
@@ -84,12 +81,19 @@ package final class Parking: ReadinessHandler {
         timer.set(deadline)
     }
 
+    /// A deputy that is to go on already does so among the others that are ready, so that they have their turn.
+    private func stayOrTakeTurn(_ deadline: Moment) {
+        let wake = takeWake(deadline)
+        stay(until: deadline)
+        if let wake { call(wake) }
+    }
+
     private func call(_ wake: Wake) {
         guard state == .parked else { return }
         state = .called
         cause = wake
         timer.set(.never)
-        loop.executor.makeReady(self)
+        executor.makeReady(self)
     }
 
     /// Its turn: the deputy goes on, or else the task.
@@ -97,11 +101,7 @@ package final class Parking: ReadinessHandler {
         state = .awake
         if let post {
             if let deadline = post._withUnsafeGuaranteedRef({ $0.deputy.goOn(cause) }) {
-                let wake = takeWake(deadline)
-                stay(until: deadline)
-                // Not at once: others are to have their turn.
-                if let wake { call(wake) }
-                return
+                return stayOrTakeTurn(deadline)
             }
             self.post = nil
             post.release()

@@ -21,12 +21,14 @@ struct ReadyRing: ~Copyable {
 
     var isEmpty: Bool { count == 0 }
 
+    @inline(__always)
     mutating func append(_ work: ReadyWork) {
         if count == capacity { grow() }
         (room + ((first &+ count) & (capacity &- 1))).initialize(to: work)
         count &+= 1
     }
 
+    @inline(__always)
     mutating func popFirst() -> ReadyWork? {
         if count == 0 { return nil }
         let work = room[first]
@@ -35,6 +37,7 @@ struct ReadyRing: ~Copyable {
         return work
     }
 
+    @inline(never)
     private mutating func grow() {
         let larger = UnsafeMutablePointer<ReadyWork>.allocate(capacity: 2 * capacity)
         for index in 0..<count { (larger + index).initialize(to: room[(first + index) & (capacity - 1)]) }

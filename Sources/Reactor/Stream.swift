@@ -156,11 +156,14 @@ package final class Stream: EventSource {
     /// Sends as much as the socket takes now, or all of it at the end of the turn if it is short.
     package func write(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
         guard canWrite else { return .wouldBlock }
+        guard tls == nil, bytes.count <= SendQueue.bytesMax else { return writeNow(bytes) }
+        loop.sendLater(bytes, to: self, lane: lane)
+        return .wrote(bytes.count)
+    }
+
+    @inline(never)
+    private func writeNow(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
         if let tls { return writeSecured(tls, bytes) }
-        if bytes.count <= SendQueue.bytesMax {
-            loop.sendLater(bytes, to: self, lane: lane)
-            return .wrote(bytes.count)
-        }
         guard sendGathered() else { return .wouldBlock }
         let sent = SendQueue.send(bytes, to: descriptor)
         guard sent >= 0 else { return .failed(errno) }
@@ -248,7 +251,10 @@ package final class Stream: EventSource {
         if events & (WEIR_EPOLLIN | WEIR_EPOLLRDHUP | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 {
             canRead = true
         }
-        if events & (WEIR_EPOLLOUT | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { canWrite = rest.isEmpty || sendRest() }
+        // What could be written to has nothing left from before.
+        if !canWrite, events & (WEIR_EPOLLOUT | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 {
+            canWrite = rest.isEmpty || sendRest()
+        }
         if events & (WEIR_EPOLLRDHUP | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { peerHungUp = true }
         handler?.becameReady(self)
     }

@@ -161,6 +161,14 @@ def test_connection_close_is_obeyed(gateway):
         assert connection.is_closed_by_peer()
 
 
+def test_more_pipelined_requests_than_one_turn_answers_are_all_answered_in_order(gateway):
+    """The loop answers so many and then lets others have their turn: nothing wakes it for the rest but itself."""
+    ids = [f"pipelined-{number}" for number in range(100)]
+    with gateway.connect() as connection:
+        connection.send("".join(f"GET /healthz HTTP/1.1\r\nhost: x\r\nx-request-id: {i}\r\n\r\n" for i in ids).encode())
+        assert [connection.read_reply().field("x-request-id") for _ in ids] == ids
+
+
 def test_pipelined_requests_are_answered_in_order_one_at_a_time(gateway, replica):
     steps = replica.steps()
     replica.next(held(steps))
