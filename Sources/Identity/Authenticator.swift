@@ -23,6 +23,7 @@ package final class Authenticator: Sendable {
     }
 
     /// What a ``TokenCache`` is asked with: rises whenever an API key or an issuer's key may have been taken away.
+    @inline(__always)
     package var generation: UInt64 { keys.generation &+ replacements.load(ordering: .acquiring) }
 
     /// The verifier in force.

@@ -79,6 +79,7 @@ package final class KeyDirectory: Sendable {
     /// Counts the changes that may take something from a caller: what was cached under an older number is void.
     ///
     /// Read it *before* a credential is checked whose result is then cached under it.
+    @inline(__always)
     package var generation: UInt64 { changes.load(ordering: .acquiring) }
 
     package var state: State {

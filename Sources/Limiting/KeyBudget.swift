@@ -13,10 +13,8 @@ package struct KeyBudget: Sendable {
     package struct Reservation: Equatable, Sendable {
         package let requests: Int
         package let tokens: Int
-        /// Where in each window it is counted.
-        fileprivate let requestsAt: Moment
-        fileprivate let burstAt: Moment
-        fileprivate let tokensAt: Moment
+        /// Where in the windows it is counted.
+        fileprivate let at: Moment
     }
 
     package enum Decision: Equatable, Sendable {
@@ -34,48 +32,64 @@ package struct KeyBudget: Sendable {
             self.requests = requests
             self.tokens = tokens
         }
+
+        package static var none: Standing { Standing(requests: nil, tokens: nil) }
     }
 
     /// A full set of slots says nothing about when one is free: the time that an average answer takes.
     private static let waitForSlot = Interval.seconds(1)
 
-    package private(set) var limits: KeyLimits
-    private var requests: SlidingWindow?
-    private var burst: SlidingWindow?
-    private var tokens: SlidingWindow?
+    // What most requests touch comes first: with many callers, each line of memory is a cache miss.
+    /// The latest `now` so far; an earlier one, of another loop's clock, is taken for it.
+    private var latest = Moment.zero
     package private(set) var inFlight = 0
+    private var inFlightMax: Int
+    private var requests: SlidingWindow?
+    private var tokens: SlidingWindow?
+    private var burst: SlidingWindow?
+    private var shared: SharedKeyLimits
 
-    package init(limits: KeyLimits) {
-        self.limits = limits
+    package var limits: KeyLimits { shared.limits }
+
+    package init(limits: KeyLimits) { self.init(SharedKeyLimits(limits)) }
+
+    package init(_ shared: SharedKeyLimits) {
+        self.shared = shared
+        let limits = shared.limits
+        inFlightMax = limits.inFlight ?? .max
         requests = limits.requests.map { SlidingWindow(limit: $0.amount, window: $0.per) }
         burst = limits.burst.map { SlidingWindow(limit: $0.amount, window: $0.per) }
         tokens = limits.tokens.map { SlidingWindow(limit: $0.amount, window: $0.per) }
     }
 
     /// Spends `requests`, `tokens` and a slot in flight, or nothing.
+    @inline(__always)
     package mutating func reserve(requests count: Int = 1, tokens estimate: Int, now: Moment) -> Decision {
+        let now = settled(now)
         let requestsFit = requests?.fits(count, now: now) ?? true
         let burstFits = burst?.fits(count, now: now) ?? true
         let tokensFit = tokens?.fits(estimate, now: now) ?? true
-        let slotFits = limits.inFlight.map { inFlight < $0 } ?? true
-        guard requestsFit && burstFits && tokensFit && slotFits else {
-            return refusal(requests: count, tokens: estimate, slotFits: slotFits, now: now)
+        guard requestsFit && burstFits && tokensFit && inFlight < inFlightMax else {
+            return refusal(requests: count, tokens: estimate, now: now)
         }
         requests?.take(count)
         burst?.take(count)
         tokens?.take(estimate)
         inFlight += 1
-        return .reserved(
-            Reservation(
-                requests: count, tokens: estimate, requestsAt: requests?.stamp(now) ?? now,
-                burstAt: burst?.stamp(now) ?? now, tokensAt: tokens?.stamp(now) ?? now))
+        return .reserved(Reservation(requests: count, tokens: estimate, at: now))
     }
 
     /// Ends a request that cost `used` tokens: frees its slot, gives back what it reserved too much, charges the rest.
+    @inline(__always)
     package mutating func settle(_ reservation: Reservation, tokensUsed used: Int, now: Moment) {
         inFlight = max(0, inFlight - 1)
+        if tokens != nil { settleTokens(reservation, used, settled(now)) }
+    }
+
+    @inline(never)
+    private mutating func settleTokens(_ reservation: Reservation, _ used: Int, _ now: Moment) {
         if used < reservation.tokens {
-            tokens?.refund(reservation.tokens - used, at: reservation.tokensAt)
+            tokens?.refund(reservation.tokens - used, at: reservation.at)
         } else {
             tokens?.charge(used - reservation.tokens, now: now)
         }
@@ -84,13 +98,26 @@ package struct KeyBudget: Sendable {
     /// Ends a request that was refused after all, before a replica saw it: it costs nothing.
     package mutating func giveBack(_ reservation: Reservation) {
         inFlight = max(0, inFlight - 1)
-        requests?.refund(reservation.requests, at: reservation.requestsAt)
-        burst?.refund(reservation.requests, at: reservation.burstAt)
-        tokens?.refund(reservation.tokens, at: reservation.tokensAt)
+        requests?.refund(reservation.requests, at: reservation.at)
+        burst?.refund(reservation.requests, at: reservation.at)
+        tokens?.refund(reservation.tokens, at: reservation.at)
     }
 
     package mutating func standing(now: Moment) -> Standing {
-        Standing(requests: requests?.peek(now: now), tokens: tokens?.peek(now: now))
+        let now = settled(now)
+        return Standing(requests: requests?.peek(now: now), tokens: tokens?.peek(now: now))
+    }
+
+    /// The standing right after ``reserve(requests:tokens:now:)``.
+    package var standing: Standing {
+        Standing(requests: requests?.standing(latest), tokens: tokens?.standing(latest))
+    }
+
+    /// `now`, or the latest that was seen: so all windows count a request at one moment, which its reservation names.
+    @inline(__always)
+    private mutating func settled(_ now: Moment) -> Moment {
+        latest = max(latest, now)
+        return latest
     }
 
     /// What is spent in each window, for another process that counts on.
@@ -124,8 +151,12 @@ package struct KeyBudget: Sendable {
     }
 
     /// Takes new limits on; what is spent and in flight stays, except in a window whose length changes.
-    package mutating func change(to limits: KeyLimits) {
-        self.limits = limits
+    package mutating func change(to limits: KeyLimits) { change(to: SharedKeyLimits(limits)) }
+
+    package mutating func change(to limits: SharedKeyLimits) {
+        shared = limits
+        let limits = limits.limits
+        inFlightMax = limits.inFlight ?? .max
         requests = Self.changed(requests, to: limits.requests)
         burst = Self.changed(burst, to: limits.burst)
         tokens = Self.changed(tokens, to: limits.tokens)
@@ -144,9 +175,10 @@ package struct KeyBudget: Sendable {
             ?? SlidingWindow(limit: rate.amount, window: rate.per)
     }
 
-    private mutating func refusal(requests count: Int, tokens estimate: Int, slotFits: Bool, now: Moment) -> Decision {
+    @inline(never)
+    private mutating func refusal(requests count: Int, tokens estimate: Int, now: Moment) -> Decision {
         var kind = RateLimitKind.concurrency
-        var longest = slotFits ? Interval.zero : Self.waitForSlot
+        var longest = inFlight < inFlightMax ? Interval.zero : Self.waitForSlot
         func consider(_ candidate: RateLimitKind, _ wait: Interval?) {
             if let wait, wait > longest { (kind, longest) = (candidate, wait) }
         }

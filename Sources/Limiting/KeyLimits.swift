@@ -29,3 +29,10 @@ package struct KeyLimits: Equatable, Sendable {
 
     package static var unlimited: KeyLimits { KeyLimits(requests: nil, burst: nil, tokens: nil, inFlight: nil) }
 }
+
+/// Limits that many keys have in common, so that each keeps one word of them.
+package final class SharedKeyLimits: Sendable {
+    package let limits: KeyLimits
+
+    package init(_ limits: KeyLimits) { self.limits = limits }
+}

@@ -1,19 +1,22 @@
 package import GatewayCore
 
-/// How much one key has spent in the window that ends now, in constant memory.
+/// How much one key has spent in the window that ends now, in bounded memory.
 ///
 /// The window is cut into 128 slots and the oldest one, partly outside already, is counted whole. So no sliding window
 /// ever holds more than `limit`, and a client that keeps asking gets all but one part in 129 of it.
 ///
-///     slots   129 ····· 3   2   1   newest          the window ends somewhere in `newest`
+///     age    128 ····· 3   2   1   0                the window ends somewhere in slot 0, the newest
 ///             └ partly outside      └ kept in `current`, without the array
+///
+/// Of the older slots only those are kept in which something was spent: most callers ask seldom, and what is not there
+/// need not be read when it leaves.
 ///
 /// Pure: it holds no clock. The caller passes `now`; an earlier `now` than before (another loop's clock) is counted in
 /// the newest slot, which is the cautious side.
 ///
-/// - Cost: 64 bytes, and 128 slots of 1, 2 or 4 bytes once spending has outlived its slot (288 bytes with the array's
-///   header while `limit` ≤ 65,535). A spend within a slot is a comparison and two additions; the first one in a new
-///   slot also divides once and visits the slots that passed, at most 128.
+/// - Cost: 72 bytes, and 4 for each of at most 128 older slots with spending in them, with an array's header. A spend
+///   within a slot is two comparisons and two additions, in 40 bytes that lie together; the first one in a new slot
+///   also divides once and visits what leaves.
 package struct SlidingWindow: Sendable {
     package enum Decision: Equatable, Sendable {
         /// `reset`: until the window is empty again, if nothing more is spent.
@@ -41,25 +44,23 @@ package struct SlidingWindow: Sendable {
     /// Slots of a window, besides the newest one.
     private static let slotCount = 128
 
-    private let limit32: UInt32
-    /// Bytes of one slot in `older`: the fewest that hold `limit`.
-    private let width: UInt8
-    /// Where in `older` the newest slot will be kept once it has passed.
-    private var position: UInt8 = 0
-    private let slotLength: Int64
+    // What a spend within a slot touches comes first.
     /// When the newest slot began, in nanoseconds.
     private var newestStart: Int64 = 0
-    /// When all that is spent has left, in nanoseconds.
-    private var emptyAt: Int64 = 0
+    private let slotLength: Int64
     /// Spent in all slots.
     private var total = 0
     /// Spent in the newest slot.
     private var current: UInt32 = 0
-    /// The cost that was last rejected, and until when it will be: a client that hammers pays for one search a slot.
+    private let limit32: UInt32
+    /// What was spent in the older slots that ``isSpent`` names, the oldest first.
+    private var older: [UInt32] = []
+    /// The cost that was last rejected, 0 if none: a client that hammers pays for one search a slot.
     private var rejectedCost: UInt32 = 0
+    /// Which of the older slots are in ``older``: of the ages 1 to 64 and 65 to 128, the youngest in the lowest bit.
+    private var isSpent: (young: UInt64, old: UInt64) = (0, 0)
+    /// Until when ``rejectedCost`` will be rejected.
     private var rejectedUntil: Int64 = 0
-    /// The slots before the newest, little-endian, as a ring; empty until there is something to remember.
-    private var older: [UInt8] = []
 
     package var limit: Int { Int(limit32) }
     /// The window, rounded up to 128 whole slots.
@@ -70,7 +71,6 @@ package struct SlidingWindow: Sendable {
     package init(limit: Int, window: Interval) {
         precondition(limit > 0 && limit <= Self.limitMax && window > .zero)
         limit32 = UInt32(limit)
-        width = limit <= Int(UInt8.max) ? 1 : limit <= Int(UInt16.max) ? 2 : 4
         slotLength = (window.nanoseconds + Int64(Self.slotCount) - 1) / Int64(Self.slotCount)
     }
 
@@ -82,17 +82,18 @@ package struct SlidingWindow: Sendable {
     }
 
     /// Whether `cost` could be spent now. Spends nothing.
+    @inline(__always)
     package mutating func fits(_ cost: Int, now: Moment) -> Bool {
         advance(to: now)
-        return cost <= Int(limit32) && total + cost <= Int(limit32)
+        return cost <= Int(limit32) - total
     }
 
     /// Spends a cost that ``fits(_:now:)`` has just found to fit.
+    @inline(__always)
     package mutating func take(_ cost: Int) {
-        precondition(cost >= 0 && total + cost <= Int(limit32))
+        precondition(cost >= 0 && cost <= Int(limit32) - total)
         current += UInt32(cost)
         total += cost
-        if cost > 0 { emptyAt = newestStart + slotLength * Int64(Self.slotCount + 1) }
         rejectedCost = 0
     }
 
@@ -102,10 +103,9 @@ package struct SlidingWindow: Sendable {
     package mutating func charge(_ cost: Int, now: Moment) {
         guard cost > 0 else { return }
         advance(to: now)
-        let added = min(cost, Int(slotMax) - Int(current))
+        let added = min(cost, Int(UInt32.max - current))
         current += UInt32(added)
         total += added
-        emptyAt = newestStart + slotLength * Int64(Self.slotCount + 1)
         rejectedCost = 0
     }
 
@@ -121,30 +121,33 @@ package struct SlidingWindow: Sendable {
             return
         }
         let age = (back + slotLength - 1) / slotLength
-        guard age <= Int64(Self.slotCount), !older.isEmpty else { return }
-        let slot = index(age: Int(age))
-        let spent = read(slot)
-        let given = min(cost, Int(spent))
-        write(spent - UInt32(given), to: slot)
+        guard age <= Int64(Self.slotCount), spentAges >> (age - 1) & 1 == 1 else { return }
+        let place = (spentAges >> age).nonzeroBitCount
+        let given = min(cost, Int(older[place]))
+        older[place] -= UInt32(given)
         total -= given
     }
 
     /// What is left and when all of it is. Spends nothing.
+    @inline(__always)
     package mutating func peek(now: Moment) -> Standing {
         advance(to: now)
-        return Standing(limit: limit, remaining: max(0, limit - total), reset: reset(now))
+        return standing(now)
+    }
+
+    /// What ``peek(now:)`` finds, at a moment that the window was asked about already.
+    @inline(__always)
+    func standing(_ now: Moment) -> Standing {
+        Standing(limit: limit, remaining: max(0, limit - total), reset: reset(now))
     }
 
     /// How long until `cost` fits; zero if it does. Spends nothing.
     package mutating func wait(for cost: Int, now: Moment) -> Interval {
         advance(to: now)
-        if total + cost <= limit { return .zero }
+        if cost <= limit - total { return .zero }
         if rejectedCost == 0 || Int(rejectedCost) != cost { search(for: cost) }
         return .nanoseconds(max(1, rejectedUntil - now.nanoseconds))
     }
-
-    /// The moment that a spend at `now` is counted at: what ``refund(_:at:)`` wants to be told.
-    package func stamp(_ now: Moment) -> Moment { Moment(nanoseconds: max(now.nanoseconds, newestStart)) }
 
     /// A part of what was spent, and when.
     package struct Spending: Equatable, Sendable {
@@ -161,14 +164,11 @@ package struct SlidingWindow: Sendable {
     package mutating func spendings(now: Moment) -> [Spending] {
         advance(to: now)
         var found: [Spending] = []
-        if !older.isEmpty {
-            for age in (1...Self.slotCount).reversed() {
-                let cost = Int(read(index(age: age)))
-                let start = newestStart - slotLength * Int64(age)
-                if cost > 0 { found.append(Spending(at: Moment(nanoseconds: start), cost: cost)) }
-            }
+        visitOlder { age, cost in
+            if cost > 0 { found.append(Spending(at: start(ofAge: age), cost: Int(cost))) }
+            return true
         }
-        if current > 0 { found.append(Spending(at: Moment(nanoseconds: newestStart), cost: Int(current))) }
+        if current > 0 { found.append(Spending(at: start(ofAge: 0), cost: Int(current))) }
         return found
     }
 
@@ -186,54 +186,68 @@ package struct SlidingWindow: Sendable {
         var changed = SlidingWindow(limit: limit, window: window)
         guard changed.slotLength == slotLength else { return changed }
         changed.newestStart = newestStart
-        changed.emptyAt = emptyAt
-        changed.position = position
-        changed.current = min(current, changed.slotMax)
-        changed.total = Int(changed.current)
-        if !older.isEmpty {
-            changed.older = Array(repeating: 0, count: Self.slotCount * Int(changed.width))
-            for slot in 0..<Self.slotCount {
-                let spent = min(read(slot), changed.slotMax)
-                changed.write(spent, to: slot)
-                changed.total += Int(spent)
-            }
-        }
+        changed.total = total
+        changed.current = current
+        changed.older = older
+        changed.isSpent = isSpent
         return changed
     }
 }
 
 // Slots.
 extension SlidingWindow {
-    private var slotMax: UInt32 { width == 4 ? .max : width == 2 ? UInt32(UInt16.max) : UInt32(UInt8.max) }
+    /// ``isSpent`` in one: bit 0 is age 1.
+    private var spentAges: UInt128 {
+        get { UInt128(isSpent.old) << 64 | UInt128(isSpent.young) }
+        set { isSpent = (UInt64(truncatingIfNeeded: newValue), UInt64(truncatingIfNeeded: newValue >> 64)) }
+    }
 
+    private func start(ofAge age: Int) -> Moment { Moment(nanoseconds: newestStart - slotLength * Int64(age)) }
+
+    /// When the slot of this age will have left, in nanoseconds.
+    private func end(ofAge age: Int) -> Int64 { newestStart + slotLength * Int64(Self.slotCount + 1 - age) }
+
+    /// When all that is spent has left, in nanoseconds.
+    @inline(__always)
+    private var emptyAt: Int64 { end(ofAge: current > 0 ? 0 : spentAges.trailingZeroBitCount + 1) }
+
+    @inline(__always)
     private func reset(_ now: Moment) -> Interval {
         total == 0 ? .zero : .nanoseconds(max(0, emptyAt - now.nanoseconds))
     }
 
+    @inline(__always)
     private mutating func advance(to now: Moment) {
         let elapsed = now.nanoseconds - newestStart
         if elapsed >= slotLength { advance(by: elapsed / slotLength) }
     }
 
-    /// Moves `steps` slots on: each overwrites the slot that has just left.
+    /// Moves `steps` slots on: what is older than 128 then, leaves.
     @inline(never)
     private mutating func advance(by steps: Int64) {
         newestStart += steps * slotLength
         rejectedCost = 0
-        if total == 0 { return }
-        if steps > Int64(Self.slotCount) {
-            (current, total, older) = (0, 0, [])
+        guard total > 0, steps <= Int64(Self.slotCount) else {
+            if !older.isEmpty { older = [] }
+            isSpent = (0, 0)
+            (current, total) = (0, 0)
             return
         }
-        if older.isEmpty { older = Array(repeating: 0, count: Self.slotCount * Int(width)) }
-        for _ in 0..<steps {
-            let leaving = read(Int(position))
-            total -= Int(leaving)
-            // Most slots of a caller who asks seldom stay empty.
-            if leaving != current { write(current, to: Int(position)) }
+        var ages = spentAges
+        if ages.leadingZeroBitCount < steps { forgetOldest((ages >> (Int64(Self.slotCount) - steps)).nonzeroBitCount) }
+        ages <<= steps
+        if current > 0 {
+            older.append(current)
+            ages |= 1 << (steps - 1)
             current = 0
-            position = (position + 1) % UInt8(Self.slotCount)
         }
+        spentAges = ages
+    }
+
+    @inline(never)
+    private mutating func forgetOldest(_ count: Int) {
+        for place in 0..<count { total -= Int(older[place]) }
+        older.removeFirst(count)
     }
 
     /// Slots leave oldest first; the one that frees enough leaves when its whole length is outside.
@@ -241,31 +255,24 @@ extension SlidingWindow {
     private mutating func search(for cost: Int) {
         rejectedUntil = emptyAt
         rejectedCost = UInt32(clamping: cost)
-        guard cost <= limit, !older.isEmpty else { return }
+        guard cost <= limit else { return }
         var left = total
-        for age in (1...Self.slotCount).reversed() {
-            left -= Int(read(index(age: age)))
-            if left + cost <= limit {
-                rejectedUntil = newestStart + slotLength * Int64(Self.slotCount + 1 - age)
-                return
-            }
+        var found: Int?
+        visitOlder { age, spent in
+            left -= Int(spent)
+            if left + cost <= limit { found = age }
+            return found == nil
         }
+        if let found { rejectedUntil = end(ofAge: found) }
     }
 
-    private func index(age: Int) -> Int { (Int(position) - age + Self.slotCount) % Self.slotCount }
-
-    private func read(_ slot: Int) -> UInt32 {
-        let bytes = older.span.extracting(slot * Int(width)..<(slot + 1) * Int(width))
-        var value: UInt32 = 0
-        for byte in bytes.indices { value |= UInt32(bytes[byte]) << (8 * UInt32(byte)) }
-        return value
-    }
-
-    private mutating func write(_ value: UInt32, to slot: Int) {
-        let bytes = slot * Int(width)..<(slot + 1) * Int(width)
-        var slots = older.mutableSpan
-        for (place, byte) in bytes.enumerated() {
-            slots[byte] = UInt8(truncatingIfNeeded: value >> (8 * UInt32(place)))
+    /// Visits the older slots in which something was spent, oldest first, while `body` says so.
+    private func visitOlder(_ body: (_ age: Int, _ cost: UInt32) -> Bool) {
+        var rest = spentAges
+        for cost in older {
+            let age = UInt128.bitWidth - rest.leadingZeroBitCount
+            rest &= ~(1 << (age - 1))
+            guard body(age, cost) else { return }
         }
     }
 }

@@ -29,20 +29,24 @@ struct AdmitStage {
     @inline(never)
     private func reserve(_ exchange: Exchange) throws(GatewayError) {
         let estimate = exchange.connection.bodyRange.count / 4 + (exchange.call.request?.maxTokensInForce ?? 0)
-        guard let caller = exchange.caller else { throw .internalError }
+        // Taken out and put back: to keep it while it is still there would be to count a reference.
+        guard let caller = exchange.caller.take() else { throw .internalError }
+        defer { exchange.caller = caller }
         while true {
-            switch caller.slot.reserve(tokens: estimate, now: services.loop.now) {
-            case .reserved(let reservation, let standing):
+            let decision = caller.withSlot { slot in
+                slot.reserve(tokens: estimate, now: services.loop.now, standing: &exchange.standing)
+            }
+            switch decision {
+            case .reserved(let reservation):
                 exchange.reservation = reservation
-                exchange.standing = standing
                 services.metrics.limiterAllowed()
                 return
-            case .refused(let kind, let retryAfter, let standing):
-                exchange.standing = standing
+            case .refused(let kind, let retryAfter):
                 services.metrics.limiterRejected(kind)
                 throw .rateLimited(kind, retryAfter: retryAfter)
-            case .retired:
-                caller.slot = services.shared.limiter.slot(for: caller.principal, now: services.loop.now)
+            case nil:
+                caller.replaceSlot(
+                    by: services.shared.limiter.slot(for: caller.principal, now: services.loop.now))
             }
         }
     }

@@ -41,27 +41,31 @@ struct AuthenticateStage {
         let field = exchange.connection.first(.authorization)
         guard let field else {
             if services.settings.requiresCredential { throw .invalidAPIKey(.missing) }
-            exchange.caller = caller(Self.anonymous)
+            let name = LogText(Self.anonymous.id)
+            exchange.caller = Caller(
+                .init(Self.anonymous, attachment: slot(of: Self.anonymous), note: name.json.span))
             return
         }
-        let generation = services.shared.authenticator.generation
+        let generation = services.authenticator.generation
         let now = exchange.arrivedWall
         exchange.caller = try exchange.connection.withRequest { bytes throws(GatewayError) in
             let value = bytes.extracting(field)
             if let known = services.tokens.lookup(value, now: now, generation: generation) {
                 services.metrics.tokenCache(hit: true)
-                return known.attachment
+                return Caller(known)
             }
             services.metrics.tokenCache(hit: false)
-            let caller = caller(try services.shared.authenticator.authenticate(value, now: now))
-            services.tokens.insert(
-                value, principal: caller.principal, attachment: caller, now: now, generation: generation)
-            return caller
+            let principal = try services.authenticator.authenticate(value, now: now)
+            let name = LogText(principal.id)
+            return Caller(
+                services.tokens.insert(
+                    value, principal: principal, attachment: slot(of: principal), note: name.json.span, now: now,
+                    generation: generation))
         }
     }
 
-    private func caller(_ principal: Principal) -> Caller {
-        Caller(principal, slot: services.shared.limiter.slot(for: principal, now: services.loop.now))
+    private func slot(of principal: Principal) -> LimiterSlot {
+        services.shared.limiter.slot(for: principal, now: services.loop.now)
     }
 
     /// Everybody without a credential, where none is required.

@@ -26,7 +26,7 @@ struct AuthorizeStage {
         guard let request = exchange.call.request, let caller = exchange.caller else { throw .internalError }
         let found = try find(request, exchange.connection)
         let model = found.model
-        guard caller.mayUseAllModels || caller.principal.mayUse(model: model.name) else {
+        guard caller.mayUse(model: model.name) else {
             throw .modelNotAllowed(model: model.name)
         }
         exchange.model = model

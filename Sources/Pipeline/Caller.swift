@@ -1,22 +1,27 @@
 import GatewayCore
+import Identity
 import Telemetry
 
 /// Who is asking, and what the loop keeps for them: what a credential that was verified lately leads to.
 ///
+/// One block of memory with the credential, because with many callers each block is a cache miss.
 /// - Isolation: its loop. Not `Sendable`.
-package final class Caller {
-    let principal: Principal
-    /// Here too, because looking into the principal would be one more cache miss.
-    let mayUseAllModels: Bool
-    /// What they have left. Looked up again when it was retired.
-    var slot: LimiterSlot
-    /// ``Principal/id`` as the access log shows it.
-    let loggedID: LogText
+package struct Caller {
+    private let entry: TokenCache<LimiterSlot>.Entry
 
-    init(_ principal: Principal, slot: LimiterSlot) {
-        self.principal = principal
-        mayUseAllModels = principal.models == nil
-        self.slot = slot
-        loggedID = LogText(principal.id)
+    init(_ entry: TokenCache<LimiterSlot>.Entry) { self.entry = entry }
+
+    var principal: Principal { entry.principal }
+    func mayUse(model: String) -> Bool { entry.mayUseAllModels || entry.principal.mayUse(model: model) }
+    /// What they have left. Looked up again when it was retired.
+    func withSlot<Result>(_ body: (LimiterSlot) -> Result) -> Result { entry.withAttachment(body) }
+    func replaceSlot(by slot: LimiterSlot) { entry.attachment = slot }
+
+    /// Who is asking as the access log shows it, as JSON: ``Principal/id``, or `null` if nobody knows.
+    static func withLoggedID<Result>(of caller: Caller?, _ read: (Span<UInt8>) -> Result) -> Result {
+        guard let caller else { return read(null.span) }
+        return caller.entry.withNote(read)
     }
+
+    private static let null = Array("null".utf8)
 }

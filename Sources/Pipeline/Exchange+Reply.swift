@@ -100,12 +100,12 @@ extension Exchange: ReplyDelegate {
             line.put("x-request-id: ")
             line.put(requestID.bytes)
             line.put("\r\n")
-            if let requests = standing?.requests {
+            if let requests = standing.requests {
                 line.put(
                     requests, limit: "x-ratelimit-limit-requests: ",
                     remaining: "\r\nx-ratelimit-remaining-requests: ", reset: "\r\nx-ratelimit-reset-requests: ")
             }
-            if let tokens = standing?.tokens {
+            if let tokens = standing.tokens {
                 line.put(
                     tokens, limit: "x-ratelimit-limit-tokens: ",
                     remaining: "\r\nx-ratelimit-remaining-tokens: ", reset: "\r\nx-ratelimit-reset-tokens: ")

@@ -65,7 +65,8 @@ package final class Exchange {
     var loggedClient: LogText
     var caller: Caller?
     var reservation: KeyBudget.Reservation?
-    var standing: KeyBudget.Standing?
+    /// Where the caller stands with their limits: nothing until they were asked.
+    var standing = KeyBudget.Standing.none
     var model: ServedModel?
     /// The model that was asked instead of the one that the client named.
     var loggedFallback: LogText?
@@ -143,7 +144,7 @@ package final class Exchange {
         arrivedWall = services.loop.wallNow
         caller = nil
         reservation = nil
-        standing = nil
+        standing = .none
         model = nil
         loggedFallback = nil
         session = nil

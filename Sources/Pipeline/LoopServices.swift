@@ -32,8 +32,10 @@ package final class SharedServices: Sendable {
 package final class LoopServices {
     package let loop: EventLoop
     package let shared: SharedServices
+    /// The shared one.
+    let authenticator: Authenticator
     package let upstreams: LoopUpstreams
-    package let tokens: TokenCache<Caller>
+    package let tokens: TokenCache<LimiterSlot>
     package var metrics: LoopMetrics
     package let accessLog: LineBuffer?
     /// Replaced as a whole on reload, together with the fleet.
@@ -56,6 +58,7 @@ package final class LoopServices {
     ) {
         self.loop = loop
         self.shared = shared
+        authenticator = shared.authenticator
         self.upstreams = upstreams
         tokens = TokenCache(capacity: tokenCacheEntries, credentialBytesMax: 8_192)
         self.metrics = metrics

@@ -7,29 +7,26 @@ import Synchronization
 /// - Isolation: any loop; the lock is held for the arithmetic only.
 package final class LimiterSlot: Sendable {
     struct State: ~Copyable {
-        var budget: KeyBudget
         /// Taken out of the table: whoever still holds the slot must look the caller up again.
         var isRetired = false
+        var budget: KeyBudget
     }
     let state: Mutex<State>
 
-    init(_ limits: KeyLimits) { state = Mutex(State(budget: KeyBudget(limits: limits))) }
-
-    package enum Decision {
-        case reserved(KeyBudget.Reservation, KeyBudget.Standing)
-        case refused(RateLimitKind, retryAfter: Interval, KeyBudget.Standing)
-        case retired
-    }
+    init(_ limits: SharedKeyLimits) { state = Mutex(State(budget: KeyBudget(limits))) }
 
     /// Spends one request and `tokens`, or nothing.
-    package func reserve(tokens: Int, now: Moment) -> Decision {
+    ///
+    /// - Parameter standing: set to what is left then.
+    /// - Returns: `nil` if the slot was retired.
+    package func reserve(
+        tokens: Int, now: Moment, standing: inout KeyBudget.Standing
+    ) -> KeyBudget.Decision? {
         state.withLock { state in
-            if state.isRetired { return .retired }
-            switch state.budget.reserve(tokens: tokens, now: now) {
-            case .reserved(let reservation): return .reserved(reservation, state.budget.standing(now: now))
-            case .refused(let kind, let wait):
-                return .refused(kind, retryAfter: wait, state.budget.standing(now: now))
-            }
+            if state.isRetired { return nil }
+            let decision = state.budget.reserve(tokens: tokens, now: now)
+            standing = state.budget.standing
+            return decision
         }
     }
 
@@ -53,7 +50,7 @@ package final class RequestLimiter: Sendable {
     private static let shardCount = 64
 
     private let shards: [Shard]
-    private let limits: Mutex<KeyLimits>
+    private let limits: Mutex<SharedKeyLimits>
     private let overflow: LimiterSlot
     private let perShardMax: Int
 
@@ -64,6 +61,7 @@ package final class RequestLimiter: Sendable {
     }
 
     package init(limits: KeyLimits, keysMax: Int) {
+        let limits = SharedKeyLimits(limits)
         self.limits = Mutex(limits)
         overflow = LimiterSlot(limits)
         let evenShare = max(1, keysMax / Self.shardCount)
@@ -109,6 +107,7 @@ package final class RequestLimiter: Sendable {
 
     /// Takes new default limits on, for slots that exist too. Callers with limits of their own keep them.
     package func change(to new: KeyLimits) {
+        let new = SharedKeyLimits(new)
         let old = limits.withLock { limits in
             let old = limits
             limits = new
@@ -117,19 +116,19 @@ package final class RequestLimiter: Sendable {
         for box in shards {
             for slot in box.slots.withLock({ Array($0.values) }) {
                 slot.state.withLock { state in
-                    if state.budget.limits == old { state.budget.change(to: new) }
+                    if state.budget.limits == old.limits { state.budget.change(to: new) }
                 }
             }
         }
         overflow.state.withLock { $0.budget.change(to: new) }
     }
 
-    private func limits(for principal: Principal) -> KeyLimits {
-        var limits = limits.withLock { $0 }
-        if let own = principal.requestsPerWindow, let rate = limits.requests {
-            limits.requests = KeyLimits.Rate(own, per: rate.per)
-        }
-        return limits
+    private func limits(for principal: Principal) -> SharedKeyLimits {
+        let shared = limits.withLock { $0 }
+        guard let own = principal.requestsPerWindow, let rate = shared.limits.requests else { return shared }
+        var limits = shared.limits
+        limits.requests = KeyLimits.Rate(own, per: rate.per)
+        return SharedKeyLimits(limits)
     }
 
     /// Retires a few slots that nobody would miss. O(slots looked at), at most 64 a call.

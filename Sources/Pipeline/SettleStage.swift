@@ -1,5 +1,6 @@
 import GatewayCore
 import HTTPConnections
+import Limiting
 import Reactor
 import Synchronization
 import Telemetry
@@ -22,8 +23,10 @@ struct SettleStage {
 
     @inline(never)
     func close(_ exchange: Exchange) {
-        charge(exchange)
-        if !exchange.endpoint.isHealth { record(exchange) }
+        // Nobody asks for the caller any more.
+        let caller = exchange.caller.take()
+        if let caller, let reservation = exchange.reservation.take() { charge(exchange, reservation, caller) }
+        if !exchange.endpoint.isHealth { record(exchange, caller) }
         exchange.served = nil
         if exchange.failure != nil { exchange.failure = nil }
     }
@@ -181,18 +184,23 @@ struct SettleStage {
 
     // MARK: Charging
 
-    private func charge(_ exchange: Exchange) {
-        guard let reservation = exchange.reservation.take(), let slot = exchange.caller?.slot else { return }
-        if exchange.call.sends == 0 { return slot.giveBack(reservation) }
-        let estimated = exchange.call.relay.deltas
-        let guess = estimated > 0 ? estimated + exchange.connection.bodyRange.count / 4 : 0
-        let used = exchange.call.usage?.totalTokens ?? guess
-        slot.settle(reservation, tokens: used, now: services.loop.now)
+    @inline(never)
+    private func charge(_ exchange: Exchange, _ reservation: KeyBudget.Reservation, _ caller: Caller) {
+        if exchange.call.sends == 0 { return caller.withSlot { $0.giveBack(reservation) } }
+        let used = exchange.call.usage?.totalTokens ?? guessedTokens(exchange)
+        caller.withSlot { $0.settle(reservation, tokens: used, now: services.loop.now) }
+    }
+
+    /// Of an answer whose usage its replica did not say.
+    @inline(never)
+    private func guessedTokens(_ exchange: Exchange) -> Int {
+        let deltas = exchange.call.relay.deltas
+        return deltas > 0 ? deltas + exchange.connection.bodyRange.count / 4 : 0
     }
 
     // MARK: Counting and logging
 
-    private func record(_ exchange: Exchange) {
+    private func record(_ exchange: Exchange, _ caller: Caller?) {
         let call = exchange.call
         let connection = exchange.connection
         var record = AccessRecord(
@@ -218,12 +226,13 @@ struct SettleStage {
             let model = pool == nil ? ByteRange.empty : call.modelRange
             let body = bytes.extracting(connection.bodyRange)
             exchange.requestID.withBytes { id in
-                log.append { lines, timestamp in
-                    record.append(
-                        to: &lines, timestamp: &timestamp, requestID: id, model: body.extracting(model),
-                        principal: exchange.caller?.loggedID, pool: pool?.loggedName,
-                        fallback: exchange.loggedFallback, replica: call.replica?.loggedName,
-                        client: exchange.loggedClient)
+                Caller.withLoggedID(of: caller) { principal in
+                    log.append { lines, timestamp in
+                        record.append(
+                            to: &lines, timestamp: &timestamp, requestID: id, model: body.extracting(model),
+                            principal: principal, pool: pool?.loggedName, fallback: exchange.loggedFallback,
+                            replica: call.replica?.loggedName, client: exchange.loggedClient)
+                    }
                 }
             }
         }

@@ -46,13 +46,13 @@ package struct AccessRecord {
     /// - Parameter timestamp: belongs to the log, so that it keeps the second between lines.
     /// - Parameter requestID: cut at 128 bytes, as the model is: the client may have chosen them.
     /// - Parameter model: as the client wrote it; empty for null.
-    /// - Parameter principal: ``Principal/id``; `nil` before authentication.
+    /// - Parameter principal: ``Principal/id``; as JSON; `null` before authentication.
     /// - Parameter fallback: the model that was asked instead of the one that the client named.
     /// - Parameter replica: the one that sent the end of the answer, or the last one tried.
     /// - Parameter client: the peer's address without its port, or what a trusted proxy named.
     package func append(
         to out: inout ByteWriter, timestamp: inout TimestampText, requestID: Span<UInt8>, model: Span<UInt8>,
-        principal: LogText?, pool: LogText?, fallback: LogText?, replica: LogText?, client: LogText
+        principal: Span<UInt8>, pool: LogText?, fallback: LogText?, replica: LogText?, client: LogText
     ) {
         out.append(upTo: Self.lineBytesMax) { line in
             line.put("{\"time\":\"")

@@ -5,7 +5,7 @@ import Wire
 /// - Bound: 256 bytes of the text, cut between characters.
 package struct LogText: Sendable {
     /// With its quotes.
-    let json: [UInt8]
+    package let json: [UInt8]
 
     package init(_ text: String) {
         var writer = ByteWriter()

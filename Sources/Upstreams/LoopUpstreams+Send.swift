@@ -27,7 +27,7 @@ extension LoopUpstreams {
             loop.now + link.pool.settings.timeouts.connect, call.deadline, call.sending.panicEnd)
         call.journey.connection = try? ClientConnection(
             connectingTo: replica.state.address, tls: replica.tlsPeer, handler: call.parking,
-            spare: buffers.replies)
+            spare: buffers.replies, recent: buffers.recentReplies)
         return call.journey.connection != nil
     }
 

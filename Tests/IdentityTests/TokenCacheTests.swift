@@ -31,6 +31,35 @@ import Testing
         #expect(cache.count == 1)
     }
 
+    @Test func `a note is kept with each entry, and a new attachment stays there`() throws {
+        func note(_ entry: TokenCache<Slot>.Entry) -> String {
+            entry.withNote { bytes in
+                var note: [UInt8] = []
+                for place in bytes.indices { note.append(bytes[place]) }
+                return String(decoding: note, as: UTF8.self)
+            }
+        }
+        let principal = Principal(kind: .token, id: "a", models: ["m"])
+        for text in ["short", String(repeating: "long", count: 100)] {
+            let token = Array(text.utf8)
+            cache.insert(
+                token.span, principal: principal, attachment: Slot(), note: Array("note of \(text)".utf8).span,
+                now: now, generation: 0)
+            let found = try #require(lookup(text))
+            #expect(note(found) == "note of \(text)")
+            #expect(!found.mayUseAllModels)
+            let other = Slot()
+            found.attachment = other
+            #expect(lookup(text)?.attachment === other)
+            #expect(lookup(text)?.withAttachment { $0 === other } == true)
+        }
+        insert("without")
+        #expect(lookup("without").map(note) == "")
+        #expect(lookup("without")?.mayUseAllModels == true)
+        let nobody = TokenCache<Slot>.Entry(principal, attachment: Slot(), note: Array("nobody".utf8).span)
+        #expect(note(nobody) == "nobody")
+    }
+
     @Test func `any other bytes are not found: shorter, longer, another case, one bit away`() {
         let text = "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
         insert(text)
@@ -70,7 +99,9 @@ import Testing
         #expect(credentials.hash(of: one.span) == credentials.hash(of: other.span))
         func insert(_ bytes: [UInt8], _ id: String) {
             let principal = Principal(kind: .token, id: id)
-            _ = credentials.insert(bytes.span, principal: principal, attachment: Slot(), now: now, generation: 0)
+            let made = VerifiedCredential.make(
+                bytes.span, note: .init(), principal: principal, attachment: Slot(), generation: 0)
+            credentials.insert(made, for: bytes.span, now: now)
         }
         func found(_ bytes: [UInt8]) -> String? {
             credentials.lookup(bytes.span, now: now, generation: 0)?.header.principal.id

@@ -59,6 +59,19 @@ import Testing
         #expect(budget.inFlight == 0)
     }
 
+    @Test func `a clock that is behind spends in the newest slots, and what is given back is found there`() throws {
+        var budget = KeyBudget(limits: limits)
+        let now = Moment.zero + .seconds(50)
+        let first = try #require(reserved(&budget, tokens: 100, at: now))
+        budget.settle(first, tokensUsed: 100, now: now)
+        let behind = now - .seconds(2)
+        let second = try #require(reserved(&budget, tokens: 400, at: behind))
+        #expect(budget.standing(now: behind).requests?.remaining == 8)
+        budget.giveBack(second)
+        #expect(budget.standing(now: behind).requests?.remaining == 9)
+        #expect(budget.standing(now: behind).tokens?.remaining == 900)
+    }
+
     @Test func `a request that no replica saw costs nothing`() throws {
         var budget = KeyBudget(limits: limits)
         let reservation = try #require(reserved(&budget, tokens: 400, at: .zero))

@@ -92,15 +92,6 @@ import Testing
         }
     }
 
-    @Test func `a clock that is behind spends in the newest slot, and its refund finds it there`() {
-        var window = SlidingWindow(limit: 10, window: .seconds(128))
-        _ = window.spend(now: .zero + .seconds(50))
-        let behind = Moment.zero + .seconds(49)
-        _ = window.spend(4, now: behind)
-        window.refund(4, at: window.stamp(behind))
-        #expect(window.peek(now: behind).remaining == 9)
-    }
-
     @Test func `a new limit keeps what was spent, a new window starts empty`() {
         for (old, new) in [(100, 300), (300, 100), (300, 100_000), (100_000, 200)] {
             var window = SlidingWindow(limit: old, window: .seconds(128))
@@ -170,6 +161,48 @@ import Testing
         #expect(!after.spend(now: .zero + .seconds(65)).isRejected)
     }
 
+    /// The window keeps only the slots in which something was spent; the model keeps all of them.
+    @Test(arguments: [1, 3, 100, 70_000, SlidingWindow.limitMax])
+    func `whatever is asked of it, it answers as a plain list of 129 slots would`(limit: Int) {
+        var generator = SplitMix64(seed: UInt64(limit))
+        func random(below bound: Int) -> Int { Int(generator.next() % UInt64(max(1, bound))) }
+        for pauseSlots in [1, 3, 40, 200] {
+            let slotLength: Int64 = 1_000
+            var window = SlidingWindow(limit: limit, window: .nanoseconds(slotLength * 128))
+            var model = PlainWindow(limit: limit, slotLength: slotLength)
+            var spendings: [(cost: Int, at: Moment)] = []
+            var now = Moment.zero
+            for _ in 0..<4_000 {
+                now = now + .nanoseconds(Int64(random(below: pauseSlots * Int(slotLength))))
+                model.advance(to: now)
+                let cost = random(below: limit / 8) + 1
+                switch random(below: 8) {
+                case 0:
+                    window.charge(cost, now: now)
+                    model.spend(cost)
+                case 1, 2:
+                    guard let spent = spendings.randomElement(using: &generator) else { break }
+                    let back = random(below: spent.cost + 1)
+                    window.refund(back, at: spent.at)
+                    model.refund(back, at: spent.at)
+                default:
+                    let fits = model.total + cost <= limit
+                    #expect(window.wait(for: cost, now: now) == model.wait(for: cost, now: now))
+                    #expect(window.spend(cost, now: now).isRejected == !fits)
+                    if fits {
+                        model.spend(cost)
+                        spendings.append((cost, now))
+                        if spendings.count > 200 { spendings.removeFirst(100) }
+                    }
+                }
+                let standing = window.peek(now: now)
+                #expect(standing.remaining == max(0, limit - model.total))
+                #expect((standing.reset == .zero) == (model.total == 0))
+                #expect(window.spendings(now: now).map(\.cost) == model.spent.filter { $0 > 0 })
+            }
+        }
+    }
+
     @Test func `a client that hammers gets at least its limit less two percent in the long run`() {
         for limit in [100, 1_000] {
             var window = SlidingWindow(limit: limit, window: .seconds(1))
@@ -180,6 +213,38 @@ import Testing
             #expect(admitted >= limit * 98)
             #expect(admitted <= limit * 101)
         }
+    }
+}
+
+/// All 129 slots, oldest first: what ``SlidingWindow`` means, without what makes it small.
+private struct PlainWindow {
+    let limit: Int
+    let slotLength: Int64
+    var spent = [Int](repeating: 0, count: 129)
+    var newest: Int64 = 0
+
+    var total: Int { spent.reduce(0, +) }
+
+    mutating func advance(to now: Moment) {
+        while now.nanoseconds >= (newest + 1) * slotLength {
+            spent.removeFirst()
+            spent.append(0)
+            newest += 1
+        }
+    }
+
+    mutating func spend(_ cost: Int) { spent[128] = min(spent[128] + cost, Int(UInt32.max)) }
+
+    mutating func refund(_ cost: Int, at moment: Moment) {
+        let place = 128 - Int(newest - moment.nanoseconds / slotLength)
+        if spent.indices.contains(place) { spent[place] -= min(cost, spent[place]) }
+    }
+
+    func wait(for cost: Int, now: Moment) -> Interval {
+        for left in 0...129 where spent[left...].reduce(0, +) + cost <= limit {
+            return left == 0 ? .zero : .nanoseconds((newest + Int64(left)) * slotLength - now.nanoseconds)
+        }
+        return .zero
     }
 }
 

@@ -12,10 +12,11 @@ import Wire
     ) -> String {
         var out = ByteWriter()
         var timestamp = TimestampText()
+        let shown = principal.map { LogText($0).json } ?? Array("null".utf8)
         record.append(
-            to: &out, timestamp: &timestamp, requestID: id.span, model: model.span,
-            principal: principal.map { LogText($0) }, pool: pool.map { LogText($0) },
-            fallback: fallback.map { LogText($0) }, replica: replica.map { LogText($0) }, client: LogText(client))
+            to: &out, timestamp: &timestamp, requestID: id.span, model: model.span, principal: shown.span,
+            pool: pool.map { LogText($0) }, fallback: fallback.map { LogText($0) },
+            replica: replica.map { LogText($0) }, client: LogText(client))
         return out.bytes.text
     }
 

@@ -54,7 +54,9 @@ func limiterMeasurements() -> [Measurement] {
         return .of("\(count) keys") { index in
             let moment = Moment(nanoseconds: Int64(index) * 10_000)
             let slot = sample[index & (sampleCount - 1)]
-            guard case .reserved(let reservation, _) = slot.reserve(tokens: 300, now: moment) else { return 0 }
+            var standing = KeyBudget.Standing.none
+            let decision = slot.reserve(tokens: 300, now: moment, standing: &standing)
+            guard case .reserved(let reservation) = decision else { return 0 }
             slot.settle(reservation, tokens: 264, now: moment)
             return 1
         }
@@ -83,7 +85,7 @@ private func principal(_ index: Int) -> Principal { Principal(kind: .token, id: 
 private func credential(_ index: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: UInt8(ascii: "x"), count: 100)
     var rest = index
-    for at in 40..<50 {
+    for at in 80..<90 {
         bytes[at] = UInt8(ascii: "0") + UInt8(rest % 10)
         rest /= 10
     }
