@@ -228,8 +228,8 @@ extension SlidingWindow {
         newestStart += steps * slotLength
         rejectedCost = 0
         guard total > 0, steps <= Int64(Self.slotCount) else {
-            if !older.isEmpty { older = [] }
-            isSpent = (0, 0)
+            // What is kept of them lies further behind than the rest: not touched for nothing.
+            if !older.isEmpty { (older, isSpent) = ([], (0, 0)) }
             (current, total) = (0, 0)
             return
         }
