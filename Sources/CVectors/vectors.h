@@ -157,14 +157,18 @@ static inline __attribute__((always_inline)) size_t weir_find_lines(
 typedef uint8_t weir_unsigned32 __attribute__((ext_vector_type(32)));
 typedef _Bool weir_bits32 __attribute__((ext_vector_type(32)));
 
+WEIR_AVX2 uint32_t weir_bits_wide(weir_mask32 mask) {
+    weir_bits32 bits = __builtin_convertvector(mask, weir_bits32);
+    uint32_t word;
+    __builtin_memcpy(&word, &bits, sizeof word);
+    return word;
+}
+
 WEIR_AVX2 uint32_t weir_field_controls32(const uint8_t *at) {
     weir_bytes32 bytes;
     __builtin_memcpy(&bytes, at, sizeof bytes);
     weir_mask32 low = (weir_mask32)((weir_unsigned32)bytes < 0x20);
-    weir_bits32 bits = __builtin_convertvector((low & (bytes != '\t')) | (bytes == 0x7F), weir_bits32);
-    uint32_t word;
-    __builtin_memcpy(&word, &bits, sizeof word);
-    return word;
+    return weir_bits_wide((low & (bytes != '\t')) | (bytes == 0x7F));
 }
 
 __attribute__((target("avx2"))) static size_t weir_head_lines_wide(
@@ -178,6 +182,94 @@ static inline size_t weir_head_lines(const uint8_t *at, size_t count, weir_line 
     if (WEIR_HAS_AVX2) return weir_head_lines_wide(at, count, lines, max);
 #endif
     return weir_find_lines(at, count, lines, max, 16, weir_field_controls16);
+}
+
+// One piece of a text ends at `text_end`. Behind each piece but the last one there is a hole, for the value of field number
+// `field` (none behind the last one: a number that no field has); it ended at `learned_end` in the head that the text was learned from, and at `value_end` in the last
+// head that matched.
+typedef struct { uint32_t text_end, field, learned_end, value_end; } weir_piece;
+
+// So many bytes behind the text are read, and have no effect.
+enum { weir_piece_padding = 32 };
+
+static inline uint32_t weir_differences16(const uint8_t *left, const uint8_t *right) {
+    return weir_bits(weir_load16(left) != weir_load16(right));
+}
+
+// Anything but ASCII's visible characters and the space: adding one makes 0x7F a neighbour of the bytes above it, which
+// are below zero.
+static inline uint32_t weir_value_specials16(const uint8_t *at) { return weir_bits(weir_load16(at) + 1 < 0x21); }
+
+// Whether `head` begins with the pieces and a value in each hole: visible ASCII characters, and spaces between them.
+// Returns how long all of that is; 0 if it is not there.
+//
+// `differs` compares `width` bytes, at most 32; `look` finds what ends a value in as many.
+static inline __attribute__((always_inline)) size_t weir_match(
+    const uint8_t *head, size_t count, const uint8_t *text, weir_piece *pieces, size_t piece_count, size_t width,
+    uint32_t (*differs)(const uint8_t *, const uint8_t *), uint32_t (*look)(const uint8_t *)) {
+    size_t at = 0, read = 0;
+    for (size_t piece = 0; piece < piece_count; piece++) {
+        size_t left = pieces[piece].text_end - read;
+        if (left > count - at) return 0;
+        for (; left >= width; left -= width, at += width, read += width) {
+            if (differs(head + at, text + read)) return 0;
+        }
+        if (count - at >= width) {
+            if (differs(head + at, text + read) & ((UINT32_C(1) << left) - 1)) return 0;
+            at += left;
+            read += left;
+        } else {
+            for (; left > 0; left--) {
+                if (head[at++] != text[read++]) return 0;
+            }
+        }
+        if (piece + 1 == piece_count) return at;
+        if (at == count || head[at] == ' ') return 0;
+        size_t start = at;
+        uint32_t found = 0;
+        while (count - at >= width && !(found = look(head + at))) at += width;
+        if (found) {
+            at += (size_t)__builtin_ctz(found);
+        } else {
+            while (at < count && head[at] >= ' ' && head[at] < 0x7F) at++;
+        }
+        if (at == start || head[at - 1] == ' ') return 0;
+        pieces[piece].value_end = (uint32_t)at;
+    }
+    return 0;
+}
+
+#ifdef __x86_64__
+WEIR_AVX2 uint32_t weir_differences32(const uint8_t *left, const uint8_t *right) {
+    weir_bytes32 one, other;
+    __builtin_memcpy(&one, left, sizeof one);
+    __builtin_memcpy(&other, right, sizeof other);
+    return weir_bits_wide(one != other);
+}
+
+WEIR_AVX2 uint32_t weir_value_specials32(const uint8_t *at) {
+    weir_bytes32 bytes;
+    __builtin_memcpy(&bytes, at, sizeof bytes);
+    return weir_bits_wide(bytes + 1 < 0x21);
+}
+
+__attribute__((target("avx2"))) static size_t weir_match_wide(
+    const uint8_t *head, size_t count, const uint8_t *text, weir_piece *pieces, size_t piece_count) {
+    return weir_match(head, count, text, pieces, piece_count, 32, weir_differences32, weir_value_specials32);
+}
+#endif
+
+static __attribute__((noinline)) size_t weir_match_narrow(
+    const uint8_t *head, size_t count, const uint8_t *text, weir_piece *pieces, size_t piece_count) {
+    return weir_match(head, count, text, pieces, piece_count, 16, weir_differences16, weir_value_specials16);
+}
+
+static inline size_t weir_match_pieces(
+    const uint8_t *head, size_t count, const uint8_t *text, weir_piece *pieces, size_t piece_count) {
+#ifdef __x86_64__
+    if (WEIR_HAS_AVX2) return weir_match_wide(head, count, text, pieces, piece_count);
+#endif
+    return weir_match_narrow(head, count, text, pieces, piece_count);
 }
 
 // Anything but letters, digits and "-._": what DNS names and addresses are made of.

@@ -6,6 +6,7 @@ import Reactor
 import Synchronization
 import Telemetry
 import Upstreams
+import Wire
 
 /// How many client connections a loop has; all loops see all counts.
 final class LoopLoad: Sendable {
@@ -26,6 +27,8 @@ final class LoopServer {
     private var isLeaving = false
     /// Open client connections, so that draining reaches the idle ones.
     private var connections: [ObjectIdentifier: ServerConnection] = [:]
+    /// What the heads of its clients' requests looked like.
+    private let recentRequests = RequestHead.Recent()
     private let loads: [LoopLoad]
     private let workers: [Worker]
     private let index: Int
@@ -119,7 +122,8 @@ final class LoopServer {
             loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
             return
         }
-        let connection = ServerConnection(stream, settings: services.connectionSettings, memory: services.shared.memory)
+        let connection = ServerConnection(
+            stream, settings: services.connectionSettings, memory: services.shared.memory, recent: recentRequests)
         connections[ObjectIdentifier(connection)] = connection
         if isLeaving { connection.endAfterNextRequest() }
         peak = max(peak, connections.count)

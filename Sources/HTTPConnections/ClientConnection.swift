@@ -11,8 +11,10 @@ public final class ClientConnection: ReadinessHandler {
     package let stream: Stream
     /// Requests that were answered on it before the current one: above 0, it may turn out to be stale.
     package private(set) var repliesBefore = 0
-    package let head = ReplyHead()
+    public let head: ReplyHead
     private let spare: SpareRoom
+    /// With so much room a reply is read where it stays; else it is read elsewhere first, and room made for it then.
+    private static let roomBytes = 4_096
     private var input = ByteWriter()
     private var consumed = 0
     /// Where in the input a body lies that came whole; empty otherwise.
@@ -30,27 +32,32 @@ public final class ClientConnection: ReadinessHandler {
     package var isSpoiled = false
     /// Where a reply that is kept whole is read to.
     package var body = ByteWriter()
-    /// Told when the peer closes the idle connection. While it is idle only.
+    /// Nobody uses it.
+    private var isIdle = false
+    /// Told when the peer closes the idle connection. Mostly the same one each time, so it stays when it is not.
     private var keeper: (any IdleKeeper)?
 
     package var loop: EventLoop { stream.loop }
-    package var status: Int { head.status }
-    package func first(_ id: FieldID) -> ByteRange? { head.first(id) }
+    public var status: Int { head.status }
+    public func first(_ id: FieldID) -> ByteRange? { head.first(id) }
 
-    /// - Parameter spare: what replies are received into.
-    package init(_ stream: Stream, spare: SpareRoom) {
+    /// - Parameters:
+    ///   - spare: what replies are received into.
+    ///   - recent: what the heads of the loop's other replies looked like.
+    package init(_ stream: Stream, spare: SpareRoom, recent: ReplyHead.Recent? = nil) {
         self.stream = stream
         self.spare = spare
+        head = ReplyHead(recent: recent)
     }
 
     /// Begins to connect; `handler` is told when something changes. It can be used when `stream.isConnected()`.
     package convenience init(
         connectingTo address: SocketAddress, tls: (context: TLSContext, host: String)?, handler: Parking,
-        spare: SpareRoom
+        spare: SpareRoom, recent: ReplyHead.Recent
     ) throws(SocketError) {
         let stream = try Stream.connect(to: address, on: handler.loop, tls: tls)
         stream.handler = handler
-        self.init(stream, spare: spare)
+        self.init(stream, spare: spare, recent: recent)
     }
 
     /// Makes a connection.
@@ -71,12 +78,22 @@ public final class ClientConnection: ReadinessHandler {
 
     /// Reads what is there into the connection's buffer.
     package func receive() -> Stream.ReadResult {
-        let result = stream.read(into: loop.scratch)
-        if case .bytes(let count) = result {
-            hasReplyBytes = true
-            spare.lend(to: &input)
-            input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
+        guard stream.canRead else { return .wouldBlock }
+        spare.lend(to: &input)
+        var result = Stream.ReadResult.wouldBlock
+        if input.room >= Self.roomBytes {
+            input.appendUninitialized(Self.roomBytes) { room in
+                result = stream.read(into: room)
+                if case .bytes(let count) = result { return count }
+                return 0
+            }
+        } else {
+            result = stream.read(into: loop.scratch)
+            if case .bytes(let count) = result {
+                input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
+            }
         }
+        if case .bytes = result { hasReplyBytes = true } else if input.isEmpty { spare.takeBack(&input) }
         return result
     }
 
@@ -179,7 +196,7 @@ public final class ClientConnection: ReadinessHandler {
     }
 
     private func take(_ bytes: Span<UInt8>, into writer: inout ByteWriter) throws(HTTPViolation) {
-        guard head.framing == .chunked else {
+        guard case .chunked = head.framing else {
             let count = min(bodyLeft, bytes.count)
             writer.append(bytes.extracting(0..<count))
             bodyLeft -= count
@@ -225,25 +242,27 @@ public final class ClientConnection: ReadinessHandler {
         hasBegunBody = false
         isBodyOver = false
         forgetBytes()
-        self.keeper = keeper
+        isIdle = true
+        if self.keeper !== keeper { self.keeper = keeper }
         stream.handler = self
     }
 
     /// Takes it out of idleness. - Returns: false when the peer has closed it, or sent bytes that nobody asked for.
     package func take(handler: any ReadinessHandler) -> Bool {
-        keeper = nil
+        isIdle = false
         stream.handler = handler
         return stream.isQuiet
     }
 
     /// While idle: any byte or end from the peer makes it useless.
     package func becameReady(_ stream: Stream) {
-        guard let keeper, !stream.isQuiet else { return }
-        self.keeper = nil
+        guard isIdle, let keeper, !stream.isQuiet else { return }
+        isIdle = false
         keeper.idleEnded(self)
     }
 
     package func close(reset: Bool = false) {
+        isIdle = false
         keeper = nil
         stream.close(reset: reset)
         forgetBytes()

@@ -31,7 +31,7 @@ public final class ServerConnection {
     package var loop: EventLoop { stream.loop }
 
     /// The current request's head; its ranges are valid for ``withRequest(_:)``.
-    package let head = RequestHead()
+    public let head: RequestHead
     private var input = ByteWriter()
     private var headEnd = 0
     private var body = 0..<0
@@ -62,8 +62,12 @@ public final class ServerConnection {
     /// The reply in progress says `Connection: close`, or its framing ends with the connection.
     package var closesAfterReply = false
 
-    package init(_ stream: Stream, settings: ConnectionSettings, memory: BodyMemory) {
+    /// - Parameter recent: what heads of the loop's clients looked like.
+    package init(
+        _ stream: Stream, settings: ConnectionSettings, memory: BodyMemory, recent: RequestHead.Recent? = nil
+    ) {
         self.stream = stream
+        head = RequestHead(recent: recent)
         self.settings = settings
         self.memory = memory
         parking = Parking(on: stream.loop)
@@ -71,14 +75,14 @@ public final class ServerConnection {
     }
 
     // The head's facts, one by one.
-    package var method: HTTPMethod { head.method }
-    package var path: ByteRange { head.path }
-    package var framing: BodyFraming { head.framing }
-    package var minorVersion: Int { head.minorVersion }
-    package var fieldCount: Int { head.fieldCount }
-    package func field(_ index: Int) -> HTTPField { head.field(index) }
+    public var method: HTTPMethod { head.method }
+    public var path: ByteRange { head.path }
+    public var framing: BodyFraming { head.framing }
+    public var minorVersion: Int { head.minorVersion }
+    public var fieldCount: Int { head.fieldCount }
+    public func field(_ index: Int) -> HTTPField { head.field(index) }
     /// The value of the first field `id` of the current request.
-    package func first(_ id: FieldID) -> ByteRange? { head.first(id) }
+    public func first(_ id: FieldID) -> ByteRange? { head.first(id) }
 
     // MARK: Receiving
 
@@ -109,24 +113,20 @@ public final class ServerConnection {
 
     private func hasHead() throws(GatewayError) -> Bool {
         do throws(HTTPViolation) {
-            guard let end = try parseHead() else { return false }
+            let progress = try input.withBytes { bytes throws(HTTPViolation) in
+                try head.parse(bytes, from: 0, limits: settings.head)
+            }
+            guard case .complete(let end) = progress else { return false }
             headEnd = end
             requestEnd = end
             body = end..<end
-            isBodyRead = head.framing == .none || head.framing == .length(0)
+            isBodyRead = head.framing.isEmpty
             if isLeaving { closesAfterReply = true }
             return true
         } catch {
             requestEnd = input.count
             closesAfterReply = true
             throw error.gatewayError
-        }
-    }
-
-    /// Where the head ends, once all of it is there.
-    private func parseHead() throws(HTTPViolation) -> Int? {
-        try input.withBytes { bytes throws(HTTPViolation) in
-            if case .complete(let end) = try head.parse(bytes, from: 0, limits: settings.head) { end } else { nil }
         }
     }
 
@@ -287,7 +287,7 @@ public final class ServerConnection {
     }
 
     /// Where the body lies among the request's bytes. Empty before ``receiveBody()``.
-    package var bodyRange: Range<Int> { body }
+    public var bodyRange: Range<Int> { body }
 
     /// The body's bytes, for a write to a replica.
     public func withBody<Result>(_ use: (UnsafeRawBufferPointer) -> Result) -> Result {

@@ -8,20 +8,22 @@ import Wire
 /// - Isolation: its loop.
 package final class SpareRoom {
     private static let keptBytes = 64 << 10
-    private var bytes = ByteWriter()
+    private var bytes: ByteWriter
 
-    package init() {}
+    /// - Parameter capacity: what it has to begin with; else it grows with what is written.
+    package init(capacity: Int = 0) { bytes = ByteWriter(capacity: capacity) }
 
     /// Gives `writer` the memory, if it has none of its own.
     package func lend(to writer: inout ByteWriter) {
         if !writer.hasRoom { swap(&bytes, &writer) }
     }
 
-    /// Empties `writer` and takes its memory back.
+    /// Empties `writer` and takes its memory back, if there is none or only a smaller piece.
     package func takeBack(_ writer: inout ByteWriter) {
         guard writer.hasRoom else { return }
-        if bytes.hasRoom || writer.count > Self.keptBytes { return writer.release() }
+        if writer.count > Self.keptBytes { return writer.release() }
         writer.removeAll()
-        swap(&bytes, &writer)
+        if writer.room > bytes.room { swap(&bytes, &writer) }
+        if writer.hasRoom { writer.release() }
     }
 }

@@ -31,7 +31,7 @@ extension LoopUpstreams {
             loop.now + route.pool.settings.timeouts.connect, call.deadline, call.sending.panicEnd)
         return try? ClientConnection(
             connectingTo: replica.state.address, tls: replica.tlsPeer, handler: call.parking,
-            spare: buffers.replies)
+            spare: buffers.replies, recent: buffers.recentReplies)
     }
 
     /// Goes on with a send as far as it gets without waiting.

@@ -10,7 +10,9 @@ package final class RelayBuffers {
     /// For requests on their way to replicas.
     let requests = SpareRoom()
     /// For replies on their way from them.
-    let replies = SpareRoom()
+    let replies = SpareRoom(capacity: 16_384)
+    /// What their heads looked like.
+    let recentReplies = ReplyHead.Recent()
 
     package init() {}
 }

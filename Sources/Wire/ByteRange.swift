@@ -3,7 +3,7 @@ import Glibc
 /// Where a piece of text lies in the buffer that it was parsed from: eight bytes, valid as long as the buffer is.
 ///
 /// Parsers return these instead of copies; 2 GiB is more than any buffer may hold.
-public struct ByteRange: Equatable, Hashable, Sendable {
+public struct ByteRange: Equatable, Hashable, BitwiseCopyable, Sendable {
     public var start: Int32
     public var count: Int32
 
@@ -24,6 +24,7 @@ public struct ByteRange: Equatable, Hashable, Sendable {
 extension Span where Element == UInt8 {
     /// The bytes of `range`. - Precondition: the range was parsed from this buffer.
     @_lifetime(copy self)
+    @inline(__always)
     public func extracting(_ range: ByteRange) -> Span<UInt8> { extracting(range.range) }
 
     /// A string of these bytes; invalid UTF-8 is repaired. Allocates: not for the hot path.

@@ -21,6 +21,8 @@ public struct ByteWriter: ~Copyable {
     deinit { free(base) }
 
     public var isEmpty: Bool { count == 0 }
+    /// Bytes that it takes before it needs more memory.
+    public var room: Int { capacity - count }
     /// It owns memory, whether something is in it or not.
     public var hasRoom: Bool { base != nil }
 

@@ -225,18 +225,25 @@ extension Span where Element == UInt8 {
     }
 
     /// A number of decimal digits and nothing else, at most 2^53 (what every JSON reader can hold).
+    @inline(__always)
     func decimal(_ range: Range<Int>) -> Int? {
+        precondition(range.lowerBound >= 0 && range.upperBound <= count)
         guard !range.isEmpty else { return nil }
-        // Fifteen digits are below that whatever they are.
-        let isShort = range.count < 16
-        let digits = extracting(range)
         var value = 0
-        var index = 0
-        while index < digits.count {
-            let digit = digits[unchecked: index] &- ASCII.zero
+        var index = range.lowerBound
+        // Fifteen digits are below 2^53 whatever they are.
+        let safeEnd = Swift.min(range.upperBound, range.lowerBound &+ 15)
+        while index < safeEnd {
+            let digit = self[unchecked: index] &- ASCII.zero
             guard digit < 10 else { return nil }
             value = value &* 10 &+ Int(digit)
-            guard isShort || value <= 1 << 53 else { return nil }
+            index &+= 1
+        }
+        while index < range.upperBound {
+            let digit = self[unchecked: index] &- ASCII.zero
+            guard digit < 10 else { return nil }
+            value = value &* 10 &+ Int(digit)
+            guard value <= 1 << 53 else { return nil }
             index &+= 1
         }
         return value

@@ -1,12 +1,12 @@
 /// One field line of a head.
-package struct HTTPField: Equatable, Sendable {
+public struct HTTPField: Equatable, BitwiseCopyable, Sendable {
     /// As it was sent: its case is kept.
-    package var name: ByteRange
+    public var name: ByteRange
     /// Without white space around it; may be empty. Holds no control bytes but HTAB; bytes above 0x7F are opaque.
-    package var value: ByteRange
-    package var id: FieldID
+    public var value: ByteRange
+    public var id: FieldID
     /// `Connection` lists this name, so the field ends here: it must not be forwarded.
-    package var isNamedByConnection = false
+    public var isNamedByConnection = false
 
     init(name: ByteRange, value: ByteRange, id: FieldID) {
         self.name = name
@@ -18,7 +18,7 @@ package struct HTTPField: Equatable, Sendable {
 /// The fields that the gateway reads, edits or withholds; every other name is ``other``.
 ///
 /// At most 64 cases: sets of them are one word.
-package enum FieldID: UInt8, Sendable, CaseIterable {
+public enum FieldID: UInt8, BitwiseCopyable, Sendable, CaseIterable {
     // This connection only.
     case connection, keepAlive, proxyConnection, te, trailer, transferEncoding, upgrade, http2Settings
     case proxyAuthorization, proxyAuthenticate
@@ -94,5 +94,5 @@ package enum FieldID: UInt8, Sendable, CaseIterable {
     /// Meant for this connection only, whether `Connection` lists it or not.
     ///
     /// Source: RFC 9110 §7.6.1.
-    package var isHopByHop: Bool { rawValue <= FieldID.proxyAuthenticate.rawValue }
+    public var isHopByHop: Bool { rawValue <= FieldID.proxyAuthenticate.rawValue }
 }

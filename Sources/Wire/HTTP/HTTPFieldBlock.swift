@@ -27,8 +27,6 @@ struct HeadLine {
 /// - Cost: each byte is looked at once to find the line ends and refuse control bytes; names and values once more.
 struct FieldBlock: ~Copyable {
     private(set) var fields = FieldList()
-    /// Which fields are there at least once.
-    private var present: UInt64 = 0
     /// Where the head begins in the buffer; -1 before the first one.
     private var origin = -1
     private(set) var lineStart = 0
@@ -37,7 +35,6 @@ struct FieldBlock: ~Copyable {
 
     mutating func begin(at start: Int) {
         fields.removeAll()
-        present = 0
         origin = start
         lineStart = start
         scanned = start
@@ -49,6 +46,18 @@ struct FieldBlock: ~Copyable {
     /// Forgets the head and gives the memory back.
     mutating func release() {
         self = FieldBlock()
+    }
+
+    // MARK: Recent heads
+
+    /// Reads the head that `bytes` begin with as a recent one; its fields are here then, and it ends at ``lineStart``.
+    ///
+    /// - Returns: what it means besides its fields; nil when it has to be parsed.
+    @inline(__always)
+    mutating func recall<Facts>(
+        _ bytes: Span<UInt8>, _ limits: HeadLimits, _ familiar: inout FamiliarHead<Facts>?
+    ) -> Facts? {
+        familiar?.recall(bytes, limits, into: &fields, end: &lineStart)
     }
 
     // MARK: Lines
@@ -129,11 +138,7 @@ struct FieldBlock: ~Copyable {
         if id.isUncheckedName, !bytes.isPlainToken(from: start, to: colon) {
             try checkName(bytes, start..<colon, id)
         }
-        if id != .other {
-            let bit = id.bit
-            if present & bit & singletons != 0 { throw Self.duplicate(id) }
-            present |= bit
-        }
+        if fields.present & id.bit & singletons != 0 { throw Self.duplicate(id) }
         guard fields.count < limit else { throw .tooManyFields }
         let value = bytes.trimmed(from: colon &+ 1, to: end)
         fields.append(
@@ -168,15 +173,13 @@ struct FieldBlock: ~Copyable {
     // MARK: Look-up
 
     @inline(__always)
-    func has(_ id: FieldID) -> Bool { present & id.bit != 0 }
+    func has(_ id: FieldID) -> Bool { fields.has(id) }
 
-    func first(_ id: FieldID) -> ByteRange? {
-        guard has(id) || id == .other else { return nil }
-        return fields.first(id)?.value
-    }
+    @inline(__always)
+    func first(_ id: FieldID) -> ByteRange? { fields.first(id)?.value }
 
     func count(of id: FieldID) -> Int {
-        guard has(id) || id == .other else { return 0 }
+        guard has(id) else { return 0 }
         var count = 0
         for index in 0..<fields.count where fields[index].id == id { count += 1 }
         return count
@@ -194,10 +197,14 @@ struct FieldBlock: ~Copyable {
             guard bytes.extracting(coding).equalsIgnoringCase("chunked") else { throw .transferCoding }
             return .chunked
         }
-        guard let text = first(.contentLength) else { return nil }
-        guard let length = bytes.decimal(text.range) else { throw .contentLength }
+        guard has(.contentLength) else { return nil }
+        guard let length = length(bytes) else { throw .contentLength }
         return .length(length)
     }
+
+    /// What Content-Length says; nil when it is not there or no number.
+    @inline(__always)
+    func length(_ bytes: Span<UInt8>) -> Int? { first(.contentLength).flatMap { bytes.decimal($0.range) } }
 
     // MARK: Connection
 

@@ -2,7 +2,7 @@
 ///
 /// Methods are case-sensitive: `get` is ``other``, and so is every extension method.
 /// Source: RFC 9110 §9.
-package enum HTTPMethod: UInt8, Sendable, CaseIterable {
+public enum HTTPMethod: UInt8, BitwiseCopyable, Sendable, CaseIterable {
     case get, head, post, put, delete, options, patch, other
 
     /// As it stands in a request line; empty for ``other``, whose text only the head knows.
@@ -51,13 +51,21 @@ package struct HeadLimits: Equatable, Sendable {
 /// How the bytes behind a head are counted.
 ///
 /// Source: RFC 9112 §6.3.
-package enum BodyFraming: Equatable, Sendable {
+public enum BodyFraming: Equatable, BitwiseCopyable, Sendable {
     case none
     /// `Content-Length`: that many bytes; may be zero.
     case length(Int)
     case chunked
     /// Replies only: the body ends where the connection does.
     case untilClose
+
+    /// Nothing follows the head, whether it says so or not.
+    public var isEmpty: Bool {
+        switch self {
+        case .none, .length(0): true
+        default: false
+        }
+    }
 }
 
 /// How far the head at hand has come.

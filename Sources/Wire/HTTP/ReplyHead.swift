@@ -12,21 +12,37 @@ package enum ReplyProgress: Equatable, Sendable {
 /// As strict as ``RequestHead``: a replica whose framing can be read in two ways has failed.
 /// - Owns: the fields' memory, which it keeps until ``release()``.
 /// Source: RFC 9110 §15, RFC 9112 §4, §6.3.
-package final class ReplyHead {
-    package private(set) var status = 0
-    package private(set) var minorVersion = 1
-    /// How the body is counted. `.none` for replies to HEAD and for 204 and 304, whatever they announce.
-    package private(set) var framing = BodyFraming.none
-    /// The connection may carry another request once the body was read. Never with `.untilClose`.
-    package private(set) var keepsAlive = false
+public final class ReplyHead {
+    /// What a head says besides its fields, whatever it answers.
+    package struct Facts: BitwiseCopyable, Sendable {
+        fileprivate(set) var status = 0
+        fileprivate(set) var minorVersion = 1
+        /// Only ``BodyFraming/length(_:)`` or ``BodyFraming/chunked``.
+        fileprivate(set) var announced: BodyFraming?
+        /// Nothing that it says closes the connection.
+        fileprivate(set) var persists = false
+    }
 
+    package typealias Recent = RecentHeads<Facts>
+
+    private var facts = Facts()
     private var block = FieldBlock()
     private var phase = Phase.finished
     private var interims = 0
+    /// What heads are compared with first.
+    private var familiar: FamiliarHead<Facts>?
 
     private enum Phase { case statusLine, fields, afterInterim, finished }
 
-    package init() {}
+    /// - Parameter recent: shared with other heads of the loop; without it every head is parsed.
+    package init(recent: Recent? = nil) { familiar = recent.map(FamiliarHead.init) }
+
+    public var status: Int { facts.status }
+    package var minorVersion: Int { facts.minorVersion }
+    /// How the body is counted. `.none` for replies to HEAD and for 204 and 304, whatever they announce.
+    public private(set) var framing = BodyFraming.none
+    /// The connection may carry another request once the body was read. Never with `.untilClose`.
+    public private(set) var keepsAlive = false
 
     package var fieldCount: Int { block.fields.count }
     /// Field number `index`, in their order.
@@ -35,7 +51,7 @@ package final class ReplyHead {
     package var fields: [HTTPField] { block.fields.array }
 
     /// The value of the first field `id`.
-    package func first(_ id: FieldID) -> ByteRange? { block.first(id) }
+    public func first(_ id: FieldID) -> ByteRange? { block.first(id) }
     package func count(of id: FieldID) -> Int { block.count(of: id) }
 
     /// Forgets a head that is not complete: the next ``parse(_:from:limits:requestMethod:)`` begins anew.
@@ -60,11 +76,14 @@ package final class ReplyHead {
         _ bytes: Span<UInt8>, from origin: Int, limits: HeadLimits, requestMethod: HTTPMethod
     ) throws(HTTPViolation) -> ReplyProgress {
         precondition(origin >= 0 && origin <= bytes.count)
-        if phase == .finished { interims = 0 }
+        if phase == .finished {
+            interims = 0
+            if recall(bytes, from: origin, limits) { return conclude(requestMethod) }
+        }
         if phase == .finished || phase == .afterInterim || !block.continues(in: bytes, from: origin) {
             block.begin(at: origin)
             phase = .statusLine
-            if let progress = try parseAtOnce(bytes, limits, requestMethod) { return progress }
+            if let progress = try parseAtOnce(bytes, from: origin, limits, requestMethod) { return progress }
         }
         let entered = phase
         phase = .finished
@@ -93,7 +112,7 @@ package final class ReplyHead {
 
     /// Reads a head that is there as a whole, as most are. - Returns: nil when it is not, or looks unusual.
     private func parseAtOnce(
-        _ bytes: Span<UInt8>, _ limits: HeadLimits, _ requestMethod: HTTPMethod
+        _ bytes: Span<UInt8>, from origin: Int, _ limits: HeadLimits, _ requestMethod: HTTPMethod
     ) throws(HTTPViolation) -> ReplyProgress? {
         phase = .finished
         let end = try block.readLines(bytes, bound: min(limits.headBytes, bytes.count)) {
@@ -104,9 +123,27 @@ package final class ReplyHead {
             guard line.end - line.start <= limits.requestLineBytes else { throw .statusLineTooLong }
             try parseStatusLine(bytes, line.start..<line.end)
         }
-        if end != nil { return try finish(bytes, requestMethod) }
-        phase = .statusLine
-        return nil
+        guard end != nil else {
+            phase = .statusLine
+            return nil
+        }
+        let progress = try finish(bytes, requestMethod)
+        if origin == 0, case .complete(let end) = progress { familiar?.learn(bytes, block.fields, end: end, facts) }
+        return progress
+    }
+
+    /// Reads a head that is like a recent one, which is never an interim reply.
+    ///
+    /// - Returns: false when it has to be parsed.
+    @inline(__always)
+    private func recall(_ bytes: Span<UInt8>, from origin: Int, _ limits: HeadLimits) -> Bool {
+        guard origin == 0, let known = block.recall(bytes, limits, &familiar) else { return false }
+        facts = known
+        if case .length = known.announced {
+            guard let length = block.length(bytes) else { return false }
+            facts.announced = .length(length)
+        }
+        return true
     }
 
     private static var singletons: UInt64 {
@@ -120,14 +157,14 @@ package final class ReplyHead {
     private func parseStatusLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HTTPViolation) {
         let start = line.lowerBound
         guard line.count >= 8 else { throw .statusLine }
-        minorVersion = try bytes.minorVersion(at: start)
+        facts.minorVersion = try bytes.minorVersion(at: start)
         guard
             line.count >= 13, bytes[start + 8] == ASCII.space, bytes[start + 12] == ASCII.space,
             let code = bytes.decimal(start + 9..<start + 12)
         else { throw .statusLine }
         guard (100...599).contains(code) else { throw .status }
         if code == 101 { throw .switchingProtocols }
-        status = code
+        facts.status = code
     }
 
     private func finish(
@@ -136,16 +173,22 @@ package final class ReplyHead {
         let announced = try block.announcedFraming(bytes, minorVersion: minorVersion)
         let isInterim = status < 200
         if announced != nil, isInterim || status == 204 { throw .bodyOnBodilessStatus }
-        let persists = try block.applyConnection(bytes, minorVersion: minorVersion)
+        facts.announced = announced
+        facts.persists = try block.applyConnection(bytes, minorVersion: minorVersion)
         if isInterim {
             interims += 1
             if interims > 8 { throw .interimReplies }
             phase = .afterInterim
             return .interim(end: block.lineStart)
         }
+        return conclude(requestMethod)
+    }
+
+    /// The head of a final reply is there: what it says, to the request that it answers.
+    private func conclude(_ requestMethod: HTTPMethod) -> ReplyProgress {
         let isBodiless = requestMethod == .head || status == 204 || status == 304
-        framing = isBodiless ? .none : announced ?? .untilClose
-        keepsAlive = persists && framing != .untilClose
+        framing = isBodiless ? .none : facts.announced ?? .untilClose
+        if case .untilClose = framing { keepsAlive = false } else { keepsAlive = facts.persists }
         return .complete(end: block.lineStart)
     }
 }

@@ -4,41 +4,62 @@
 /// one. What it accepts and refuses: docs/http.md.
 /// - Owns: the fields' memory, which it keeps until ``release()``.
 /// Source: RFC 9110, RFC 9112.
-package final class RequestHead {
-    package private(set) var method = HTTPMethod.other
-    package private(set) var methodText = ByteRange.empty
-    /// Path and query. Of an absolute URL the part behind the authority; `/` where it has none; `*` if that was asked.
-    package private(set) var target = ByteRange.empty
-    package private(set) var path = ByteRange.empty
-    /// Behind the first `?`; may be empty.
-    package private(set) var query: ByteRange?
-    /// The 1 of HTTP/1.1.
-    package private(set) var minorVersion = 1
-    package private(set) var framing = BodyFraming.none
-    package private(set) var keepsAlive = false
-    /// The client waits for `100 Continue` before it sends the body. Never without a body, nor in HTTP/1.0.
-    package private(set) var expectsContinue = false
-    /// Of an absolute URL its authority, else the Host field. Only HTTP/1.0 may have none.
-    package private(set) var host: ByteRange?
-    package private(set) var isAsteriskTarget = false
+public final class RequestHead {
+    /// What a head means, besides its fields.
+    package struct Facts: BitwiseCopyable, Sendable {
+        fileprivate(set) var method = HTTPMethod.other
+        fileprivate(set) var methodText = ByteRange.empty
+        fileprivate(set) var target = ByteRange.empty
+        fileprivate(set) var path = ByteRange.empty
+        fileprivate(set) var query: ByteRange?
+        fileprivate(set) var minorVersion = 1
+        fileprivate(set) var framing = BodyFraming.none
+        fileprivate(set) var keepsAlive = false
+        fileprivate(set) var expectsContinue = false
+        fileprivate(set) var host: ByteRange?
+        fileprivate(set) var isAsteriskTarget = false
+    }
 
+    package typealias Recent = RecentHeads<Facts>
+
+    private var facts = Facts()
     private var block = FieldBlock()
     private var phase = Phase.finished
     private var emptyLines = 0
     private var hasAuthority = false
+    /// What heads are compared with first.
+    private var familiar: FamiliarHead<Facts>?
 
     private enum Phase { case requestLine, fields, finished }
 
-    package init() {}
+    /// - Parameter recent: shared with other heads of the loop; without it every head is parsed.
+    package init(recent: Recent? = nil) { familiar = recent.map(FamiliarHead.init) }
 
-    package var fieldCount: Int { block.fields.count }
+    public var method: HTTPMethod { facts.method }
+    package var methodText: ByteRange { facts.methodText }
+    /// Path and query. Of an absolute URL the part behind the authority; `/` where it has none; `*` if that was asked.
+    package var target: ByteRange { facts.target }
+    public var path: ByteRange { facts.path }
+    /// Behind the first `?`; may be empty.
+    package var query: ByteRange? { facts.query }
+    /// The 1 of HTTP/1.1.
+    public var minorVersion: Int { facts.minorVersion }
+    public var framing: BodyFraming { facts.framing }
+    public var keepsAlive: Bool { facts.keepsAlive }
+    /// The client waits for `100 Continue` before it sends the body. Never without a body, nor in HTTP/1.0.
+    package var expectsContinue: Bool { facts.expectsContinue }
+    /// Of an absolute URL its authority, else the Host field. Only HTTP/1.0 may have none.
+    package var host: ByteRange? { facts.host }
+    package var isAsteriskTarget: Bool { facts.isAsteriskTarget }
+
+    public var fieldCount: Int { block.fields.count }
     /// Field number `index`, in their order.
-    package func field(_ index: Int) -> HTTPField { block.fields[index] }
+    public func field(_ index: Int) -> HTTPField { block.fields[index] }
     /// A copy of all fields.
     package var fields: [HTTPField] { block.fields.array }
 
     /// The value of the first field `id`.
-    package func first(_ id: FieldID) -> ByteRange? { block.first(id) }
+    public func first(_ id: FieldID) -> ByteRange? { block.first(id) }
     package func count(of id: FieldID) -> Int { block.count(of: id) }
 
     /// Forgets a head that is not complete: the next ``parse(_:from:limits:)`` begins anew.
@@ -65,6 +86,7 @@ package final class RequestHead {
     ) throws(HTTPViolation) -> HeadProgress {
         precondition(origin >= 0 && origin <= bytes.count)
         if phase == .finished || !block.continues(in: bytes, from: origin) {
+            if let end = recall(bytes, from: origin, limits) { return .complete(end: end) }
             begin(at: origin)
             if let end = try parseAtOnce(bytes, from: origin, limits) { return .complete(end: end) }
         }
@@ -102,8 +124,33 @@ package final class RequestHead {
             guard line.end - line.start <= limits.requestLineBytes else { throw .requestLineTooLong }
             try parseRequestLine(bytes, line.start..<line.end)
         }
-        if end == nil { phase = .requestLine } else { try finish(bytes) }
+        if end == nil {
+            phase = .requestLine
+        } else {
+            try finish(bytes)
+            learn(bytes, from: origin)
+        }
         return end
+    }
+
+    /// Reads a head that is like a recent one. - Returns: where it ends; nil when it has to be parsed.
+    @inline(__always)
+    private func recall(_ bytes: Span<UInt8>, from origin: Int, _ limits: HeadLimits) -> Int? {
+        guard origin == 0, let known = block.recall(bytes, limits, &familiar) else { return nil }
+        facts = known
+        if case .length = known.framing {
+            guard let length = block.length(bytes) else { return nil }
+            facts.framing = .length(length)
+        }
+        facts.host = block.first(.host)
+        phase = .finished
+        return block.lineStart
+    }
+
+    /// Lets the next heads be compared with this one, if nothing of it is out of the ordinary or may be secret.
+    private func learn(_ bytes: Span<UInt8>, from origin: Int) {
+        guard origin == 0, !hasAuthority, query == nil, !block.has(.expect) else { return }
+        familiar?.learn(bytes, block.fields, end: block.lineStart, facts)
     }
 
     /// Fields that decide what a request means: two of them would let two readers choose differently.
@@ -118,14 +165,8 @@ package final class RequestHead {
         block.begin(at: origin)
         phase = .requestLine
         emptyLines = 0
-        method = .other
-        methodText = .empty
-        minorVersion = 1
         hasAuthority = false
-        host = nil
-        query = nil
-        isAsteriskTarget = false
-        expectsContinue = false
+        facts = Facts()
     }
 
     /// - Out: whether the request line is there.
@@ -155,15 +196,15 @@ package final class RequestHead {
         if let field = block.first(.host) {
             guard bytes.isAuthority(field.range) else { throw .host }
             // RFC 9112 §3.2.2: the authority of an absolute URL replaces the field.
-            if !hasAuthority { host = field }
+            if !hasAuthority { facts.host = field }
         } else if minorVersion == 1 {
             throw .missingHost
         }
-        framing = try block.announcedFraming(bytes, minorVersion: minorVersion) ?? .none
-        keepsAlive = try block.applyConnection(bytes, minorVersion: minorVersion)
+        facts.framing = try block.announcedFraming(bytes, minorVersion: minorVersion) ?? .none
+        facts.keepsAlive = try block.applyConnection(bytes, minorVersion: minorVersion)
         if let expectation = block.first(.expect) {
             guard bytes.extracting(expectation).equalsIgnoringCase("100-continue") else { throw .expectation }
-            expectsContinue = minorVersion == 1 && framing != .none && framing != .length(0)
+            facts.expectsContinue = minorVersion == 1 && framing != .none && framing != .length(0)
         }
     }
 }
@@ -187,9 +228,9 @@ extension RequestHead {
         if space - start == 3, bytes.holds("PRI", at: start), bytes.holds("HTTP/2.0", at: targetEnd + 1) {
             throw .http2Preface
         }
-        minorVersion = try bytes.minorVersion(at: targetEnd + 1)
-        methodText = ByteRange(start..<space)
-        method = HTTPMethod(bytes, start..<space)
+        facts.minorVersion = try bytes.minorVersion(at: targetEnd + 1)
+        facts.methodText = ByteRange(start..<space)
+        facts.method = HTTPMethod(bytes, start..<space)
         if method == .other, space - start == 7, bytes.holds("CONNECT", at: start) { throw .connectMethod }
         try parseTarget(bytes, space + 1..<targetEnd)
     }
@@ -208,9 +249,9 @@ extension RequestHead {
         }
         if range.count == 1, bytes[range.lowerBound] == ASCII.asterisk {
             guard method == .options else { throw .asteriskTarget }
-            isAsteriskTarget = true
-            target = ByteRange(range)
-            path = target
+            facts.isAsteriskTarget = true
+            facts.target = ByteRange(range)
+            facts.path = target
             return
         }
         try parseAbsoluteURL(bytes, range)
@@ -233,9 +274,9 @@ extension RequestHead {
             }
             at &+= 1
         }
-        target = ByteRange(range)
-        path = ByteRange(range.lowerBound..<mark)
-        if mark < range.upperBound { query = ByteRange(mark + 1..<range.upperBound) }
+        facts.target = ByteRange(range)
+        facts.path = ByteRange(range.lowerBound..<mark)
+        if mark < range.upperBound { facts.query = ByteRange(mark + 1..<range.upperBound) }
     }
 
     /// `http://host/path`: what a client sends that takes us for its proxy.
@@ -255,7 +296,7 @@ extension RequestHead {
             end += 1
         }
         guard bytes.isAuthority(start..<end) else { throw .target }
-        host = ByteRange(start..<end)
+        facts.host = ByteRange(start..<end)
         hasAuthority = true
         if end < range.upperBound {
             // `http://host?query` is a URL, but there is no byte in it that could be its path.
@@ -263,9 +304,9 @@ extension RequestHead {
             return try parsePath(bytes, end..<range.upperBound)
         }
         // An empty path is `/`, and for OPTIONS the server as a whole (RFC 9112 §3.2.4). The slash is the scheme's.
-        target = ByteRange(start - 1..<start)
-        path = target
-        isAsteriskTarget = method == .options
+        facts.target = ByteRange(start - 1..<start)
+        facts.path = target
+        facts.isAsteriskTarget = method == .options
     }
 }
 

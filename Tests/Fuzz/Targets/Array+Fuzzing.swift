@@ -9,6 +9,25 @@ extension [UInt8] {
         return SplitMix64(seed: hash)
     }
 
+    /// These bytes twice, then some more times with one to three bytes changed, put in or taken out.
+    var editions: [[UInt8]] {
+        var generator = self.generator
+        var editions = [self, self]
+        for _ in 0..<8 {
+            var edition = self
+            for _ in 0...generator.below(3) where !edition.isEmpty {
+                let at = generator.below(edition.count)
+                switch generator.below(3) {
+                case 0: edition[at] = edition[generator.below(edition.count)]
+                case 1: edition.insert(edition[generator.below(edition.count)], at: at)
+                default: edition.remove(at: at)
+                }
+            }
+            editions.append(edition)
+        }
+        return editions
+    }
+
     subscript(range: ByteRange) -> [UInt8] { Array(self[range.range]) }
 
     var text: String { String(decoding: self, as: UTF8.self) }

@@ -3,8 +3,17 @@ import Wire
 private let limits = HeadLimits(headBytes: 2_048, requestLineBytes: 512, fields: 24)
 private let rewrittenLimits = HeadLimits(headBytes: 16_384, requestLineBytes: 8_192, fields: 32)
 
-/// A reply's head says the same however it arrives; written again, it reads the same. Interim replies are bounded.
+/// A reply's head says the same however it arrives and whatever came before; written again, it reads the same. Interim
+/// replies are bounded.
 func checkReplyHead(_ bytes: [UInt8]) throws(BrokenProperty) {
+    let recent = ReplyHead.Recent()
+    for edition in bytes.editions {
+        for method in [HTTPMethod.post, .head] {
+            let compared = read(edition, .whole, method, recent: recent)
+            let parsed = read(edition, .whole, method)
+            try hold(compared == parsed, "compared with recent heads it is \(compared), else \(parsed)")
+        }
+    }
     for method in [HTTPMethod.post, .head] {
         let whole = read(bytes, .whole, method)
         for arrival in Arrival.allCases {
@@ -59,9 +68,10 @@ private struct Head: Equatable {
 }
 
 private func read(
-    _ bytes: [UInt8], _ arrival: Arrival, _ method: HTTPMethod, limits: HeadLimits = limits
+    _ bytes: [UInt8], _ arrival: Arrival, _ method: HTTPMethod, limits: HeadLimits = limits,
+    recent: ReplyHead.Recent? = nil
 ) -> Outcome {
-    let head = ReplyHead()
+    let head = ReplyHead(recent: recent)
     var interims = 0
     var origin = 0
     for end in arrival.ends(of: bytes) {

@@ -4,7 +4,8 @@ private let limits = HeadLimits(headBytes: 2_048, requestLineBytes: 512, fields:
 /// What is written again may be longer: a space behind each colon, the whole line where it was cut short.
 private let rewrittenLimits = HeadLimits(headBytes: 16_384, requestLineBytes: 8_192, fields: 32)
 
-/// A head says the same however it arrives and wherever it lies; written again, it reads the same.
+/// A head says the same however it arrives, wherever it lies and whatever came before; written again, it reads
+/// the same.
 func checkRequestHead(_ bytes: [UInt8]) throws(BrokenProperty) {
     let whole = read(bytes, .whole)
     for arrival in Arrival.allCases {
@@ -13,6 +14,12 @@ func checkRequestHead(_ bytes: [UInt8]) throws(BrokenProperty) {
     }
     let moved = read(Array("GET / H".utf8) + bytes, .whole, from: 7)
     try hold(moved == whole, "behind other bytes it is \(moved), else \(whole)")
+    let recent = RequestHead.Recent()
+    for edition in bytes.editions {
+        let compared = read(edition, .whole, recent: recent)
+        let parsed = read(edition, .whole)
+        try hold(compared == parsed, "compared with recent heads it is \(compared), else \(parsed)")
+    }
     guard case .complete(_, let head) = whole else { return }
     for field in head.fields {
         try hold(!field.name.isEmpty && !field.name.contains { $0 <= 0x20 || $0 >= 0x7F || $0 == 0x3A }, "a bad name")
@@ -74,9 +81,10 @@ private struct Head: Equatable {
 }
 
 private func read(
-    _ bytes: [UInt8], _ arrival: Arrival, from origin: Int = 0, limits: HeadLimits = limits
+    _ bytes: [UInt8], _ arrival: Arrival, from origin: Int = 0, limits: HeadLimits = limits,
+    recent: RequestHead.Recent? = nil
 ) -> Outcome {
-    let head = RequestHead()
+    let head = RequestHead(recent: recent)
     for end in arrival.ends(of: bytes) {
         do throws(HTTPViolation) {
             switch try head.parse(bytes.span.extracting(0..<end), from: origin, limits: limits) {

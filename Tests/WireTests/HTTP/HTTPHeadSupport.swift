@@ -117,9 +117,9 @@ func readRequest(_ text: String, limits: HeadLimits = .usual) -> Reading<ReadReq
 }
 
 func readReply(
-    _ bytes: [UInt8], cuts: [Int] = [], to method: HTTPMethod = .post, limits: HeadLimits = .usual
+    _ bytes: [UInt8], cuts: [Int] = [], to method: HTTPMethod = .post, limits: HeadLimits = .usual,
+    with head: ReplyHead = ReplyHead()
 ) -> Reading<ReadReply> {
-    let head = ReplyHead()
     var from = 0
     var interims = 0
     for cut in cuts + [bytes.count] {
