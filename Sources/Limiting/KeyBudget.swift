@@ -119,9 +119,11 @@ package struct KeyBudget: Sendable {
         return Standing(requests: requests?.peek(now: now), tokens: tokens?.peek(now: now))
     }
 
-    /// The standing right after ``reserve(requests:tokens:now:)``.
+    /// The standing right after ``reserve(requests:tokens:now:)``. Mutating, or else the whole budget would be copied.
     package var standing: Standing {
-        Standing(requests: requests?.standing(latest), tokens: hasMoreWindows ? tokens?.standing(latest) : nil)
+        mutating get {
+            Standing(requests: requests?.standing(latest), tokens: hasMoreWindows ? tokens?.standing(latest) : nil)
+        }
     }
 
     /// `now`, or the latest that was seen: so all windows count a request at one moment, which its reservation names.

@@ -137,7 +137,7 @@ package struct SlidingWindow: Sendable {
 
     /// What ``peek(now:)`` finds, at a moment that the window was asked about already.
     @inline(__always)
-    func standing(_ now: Moment) -> Standing {
+    mutating func standing(_ now: Moment) -> Standing {
         Standing(limit: limit, remaining: max(0, limit - total), reset: reset(now))
     }
 
