@@ -31,6 +31,8 @@ package final class EventLoop {
     package var resident: AnyObject?
     private let epoll: Int32
     private var sources = SourceTable()
+    /// Sources that left, while they are released. Empty otherwise.
+    private var leavers: [EventSource] = []
     package let timers = TimerQueue()
     private var isStopping = false
     /// Streams with bytes left from this turn.
@@ -175,7 +177,13 @@ package final class EventLoop {
         } else if hasPassedOn {
             pause(until: now + Self.relayTurn)
         }
-        if sources.hasLeavers { _ = sources.takeLeavers() }
+        if sources.hasLeavers { releaseLeavers() }
+    }
+
+    /// Not in the table's own array: what a source releases at its end may take others out of the table.
+    private func releaseLeavers() {
+        sources.exchangeLeavers(&leavers)
+        leavers.removeAll(keepingCapacity: true)
     }
 
     private func pause(until end: Moment) {

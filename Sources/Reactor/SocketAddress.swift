@@ -113,12 +113,31 @@ extension SocketAddress: CustomStringConvertible {
     package var host: String {
         switch kind {
         case .unix(let path): return path.isEmpty ? "unix" : path
-        case .v4(let address):
-            return withUnsafeBytes(of: address) { $0.map(String.init).joined(separator: ".") }
+        case .v4(let address): return Self.dotted(address)
         case .v6(let bytes, _):
             var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
             _ = bytes.withUnsafeBytes { inet_ntop(AF_INET6, $0.baseAddress, &text, socklen_t(text.count)) }
             return text.withUnsafeBufferPointer { String(cString: $0.baseAddress.unsafelyUnwrapped) }
+        }
+    }
+
+    /// So short that it takes no memory of its own: each connection has one.
+    private static func dotted(_ address: UInt32) -> String {
+        String(unsafeUninitializedCapacity: 15) { text in
+            var count = 0
+            func put(_ byte: UInt8) {
+                text[count] = byte
+                count += 1
+            }
+            withUnsafeBytes(of: address) { octets in
+                for octet in octets {
+                    if count > 0 { put(UInt8(ascii: ".")) }
+                    if octet >= 100 { put(UInt8(ascii: "0") + octet / 100) }
+                    if octet >= 10 { put(UInt8(ascii: "0") + octet / 10 % 10) }
+                    put(UInt8(ascii: "0") + octet % 10)
+                }
+            }
+            return count
         }
     }
 

@@ -1,8 +1,8 @@
 /// The sources of a loop, by descriptor.
 ///
 /// Plain memory, and no reference is counted to call a source: each event would pay for both.
-/// - Owns: the sources in it, and those that left until ``takeLeavers()``: one that closes itself while it is being
-///   called lives on until then.
+/// - Owns: the sources in it, and those that left until ``exchangeLeavers(_:)``: one that closes itself while it is
+///   being called lives on until then.
 /// - Bounds: as many places as the process has descriptors.
 struct SourceTable: ~Copyable {
     private struct Place {
@@ -52,12 +52,8 @@ struct SourceTable: ~Copyable {
 
     var hasLeavers: Bool { !leavers.isEmpty }
 
-    /// Lets those go that left. To be called while no source is.
-    mutating func takeLeavers() -> [EventSource] {
-        let taken = leavers
-        leavers = []
-        return taken
-    }
+    /// Hands over those that left, for room for the next ones. To be called while no source is.
+    mutating func exchangeLeavers(_ room: inout [EventSource]) { swap(&leavers, &room) }
 
     private mutating func grow(toHold index: Int) {
         let larger = UnsafeMutableBufferPointer<Place>.allocate(capacity: max(64, 2 * places.count, index + 1))

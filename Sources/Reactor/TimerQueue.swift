@@ -46,15 +46,16 @@ package final class TimerQueue {
 
     func fire(now: Moment) {
         while let first = heap.first, first.armed <= now {
-            if first.deadline <= now {
+            if first.deadline == .never {
+                disarm(first)
+            } else if first.armed < first.deadline {
+                // Before it may fire, even if it is due: others may have been due earlier.
+                first.armed = first.deadline
+                siftDown(0)
+            } else {
                 disarm(first)
                 first.deadline = .never
                 first.action?()
-            } else if first.deadline == .never {
-                disarm(first)
-            } else {
-                first.armed = first.deadline
-                siftDown(0)
             }
         }
     }

@@ -65,6 +65,31 @@ final class Box<Value: Sendable>: Sendable {
         #expect(order.value == [1, 2, 0])
     }
 
+    @Test func `timers that are due at the same time fire in the order of their deadlines`() async throws {
+        let worker = Worker()
+        worker.start(name: "test-loop")
+        let order = Box<[Int]>([])
+        try await worker.run { loop async in
+            let parking = Parking(on: loop)
+            let timers = (0..<3).map { _ in LoopTimer(on: loop) }
+            for (index, timer) in timers.enumerated() {
+                timer.onFire {
+                    order.update { $0.append(index) }
+                    if order.value.count == 3 { parking.wake() }
+                }
+            }
+            // All are due in the next turn; the last one stands first in the queue, for it was moved to a later time.
+            timers[2].set(loop.now - .milliseconds(5))
+            timers[0].set(loop.now - .milliseconds(3))
+            timers[1].set(loop.now - .milliseconds(2))
+            timers[2].set(loop.now - .milliseconds(1))
+            while order.value.count < 3 { _ = await parking.park(until: loop.now + .seconds(10)) }
+            parking.close()
+            for timer in timers { timer.cancel() }
+        }
+        #expect(order.value == [0, 1, 2])
+    }
+
     @Test func `a wait ends at its deadline, and a wake-up before the wait is not lost`() async throws {
         let worker = Worker()
         worker.start(name: "test-loop")
