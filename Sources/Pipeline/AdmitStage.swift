@@ -28,21 +28,20 @@ struct AdmitStage {
 
     @inline(never)
     private func reserve(_ exchange: Exchange) throws(GatewayError) {
-        let estimate = exchange.connection.bodyRange.count / 4 + (exchange.call.request?.maxTokensInForce ?? 0)
         // Taken out and put back: to keep it while it is still there would be to count a reference.
         guard let caller = exchange.caller.take() else { throw .internalError }
         defer { exchange.caller = caller }
         while true {
             let decision = caller.withSlot { slot in
-                slot.reserve(tokens: estimate, now: services.loop.now, standing: &exchange.standing)
+                slot.reserve(tokens: exchange.estimate, now: services.loop.now, standing: &exchange.standing)
             }
             switch decision {
             case .reserved(let reservation):
                 exchange.reservation = reservation
-                services.metrics.limiterAllowed()
+                services.counters.admitted()
                 return
             case .refused(let kind, let retryAfter):
-                services.metrics.limiterRejected(kind)
+                services.counters.rejected(kind)
                 throw .rateLimited(kind, retryAfter: retryAfter)
             case nil:
                 caller.replaceSlot(

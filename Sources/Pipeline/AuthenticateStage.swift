@@ -43,7 +43,7 @@ struct AuthenticateStage {
             if services.settings.requiresCredential { throw .invalidAPIKey(.missing) }
             let name = LogText(Self.anonymous.id)
             exchange.caller = Caller(
-                .init(Self.anonymous, attachment: slot(of: Self.anonymous), note: name.json.span))
+                .init(Self.anonymous, attachment: slot(of: Self.anonymous), note: name.json.bytes))
             return
         }
         let generation = services.authenticator.generation
@@ -51,15 +51,15 @@ struct AuthenticateStage {
         exchange.caller = try exchange.connection.withRequest { bytes throws(GatewayError) in
             let value = bytes.extracting(field)
             if let known = services.tokens.lookup(value, now: now, generation: generation) {
-                services.metrics.tokenCache(hit: true)
+                services.counters.tokenCacheHit()
                 return Caller(known)
             }
-            services.metrics.tokenCache(hit: false)
+            services.counters.tokenCacheMissed()
             let principal = try services.authenticator.authenticate(value, now: now)
             let name = LogText(principal.id)
             return Caller(
                 services.tokens.insert(
-                    value, principal: principal, attachment: slot(of: principal), note: name.json.span, now: now,
+                    value, principal: principal, attachment: slot(of: principal), note: name.json.bytes, now: now,
                     generation: generation))
         }
     }

@@ -23,31 +23,45 @@ struct AuthorizeStage {
 
     @inline(never)
     private func findPool(_ exchange: Exchange) throws(GatewayError) {
-        guard let request = exchange.call.request, let caller = exchange.caller else { throw .internalError }
-        let found = try find(request, exchange.connection)
-        let model = found.model
-        guard caller.mayUse(model: model.name) else {
-            throw .modelNotAllowed(model: model.name)
+        let named = try find(exchange)
+        guard let caller = exchange.caller else { throw .internalError }
+        guard caller.mayUse(model: named.model.name) else {
+            throw .modelNotAllowed(model: named.model.name)
         }
-        exchange.model = model
-        exchange.call.pool = found.pool
-        exchange.call.modelName = model.name
+        exchange.call.pool = named.pool
+        exchange.call.modelName = named.model.name
+        exchange.named = named
     }
 
     @inline(__always)
-    private func find(
-        _ request: ChatRequest, _ connection: ServerConnection
-    ) throws(GatewayError) -> RecentModels.Known {
-        try connection.withRequest { bytes throws(GatewayError) in
+    private func find(_ exchange: Exchange) throws(GatewayError) -> NamedModel {
+        guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
+        let connection = exchange.connection
+        return try connection.withRequest { bytes throws(GatewayError) in
             let body = bytes.extracting(connection.bodyRange)
-            let written = body.extracting(request.model.raw)
-            if let known = services.recentModels.find(written) { return known }
-            let name = request.modelName(in: body)
-            guard let found = services.fleet.find(model: name) else {
-                throw .modelNotFound(model: String(name.prefix(128)))
+            let written = body.extracting(exchange.call.modelRange)
+            // Moved from the request before to this one, without counting references.
+            if let familiar = exchange.familiar.take(), familiar.fleetNumber == services.fleetNumber,
+                familiar.isFor(kind, written)
+            {
+                return familiar
             }
-            return services.recentModels.remember(written, found)
+            if let known = services.recentModels.find(kind, written) { return known }
+            return try look(for: written, kind, exchange.call.request?.modelName(in: body) ?? "")
         }
+    }
+
+    /// - Parameter name: what is written, without JSON's escapes.
+    @inline(never)
+    private func look(
+        for written: Span<UInt8>, _ kind: ChatRequest.Kind, _ name: String
+    ) throws(GatewayError) -> NamedModel {
+        guard let found = services.fleet.find(model: name) else {
+            throw .modelNotFound(model: String(name.prefix(128)))
+        }
+        let named = NamedModel(written.withUnsafeBufferPointer { Array($0) }, kind, found, services)
+        services.recentModels.remember(named)
+        return named
     }
 
     /// `/v1/models` and `/v1/models/{id}`: what the caller may use.

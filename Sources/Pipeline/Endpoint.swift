@@ -52,8 +52,12 @@ package enum Endpoint: Equatable, Sendable {
 
     func allows(_ method: HTTPMethod) -> Bool {
         switch self {
-        case .inference: method == .post
-        default: method == .get || method == .head
+        case .inference: if case .post = method { true } else { false }
+        default:
+            switch method {
+            case .get, .head: true
+            default: false
+            }
         }
     }
 
@@ -67,5 +71,10 @@ package enum Endpoint: Equatable, Sendable {
     }
 
     /// Health paths are answered without a credential and leave no line in the access log.
-    var isHealth: Bool { self == .alive || self == .ready }
+    var isHealth: Bool {
+        switch self {
+        case .alive, .ready: true
+        default: false
+        }
+    }
 }

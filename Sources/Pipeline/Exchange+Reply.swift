@@ -20,38 +20,52 @@ extension Exchange: ReplyDelegate {
         writer.append("content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n")
         writer.append("x-accel-buffering: no\r\n")
         if usesChunks { writer.append("transfer-encoding: chunked\r\n") }
-        appendCommonFields(to: &writer)
+        writer.append(upTo: Self.commonFieldsBytesMax) { putCommonFields(on: &$0) }
+        appendSeldomFields(to: &writer)
         writer.appendHeadEnd()
     }
 
-    /// Sends a reply of `body`, or only its head to HEAD.
+    /// Sends `body`, what a replica answered.
+    func reply(_ body: Span<UInt8>) {
+        status = 200
+        services.reply.removeAll()
+        services.reply.append(upTo: 128 + Self.commonFieldsBytesMax) { head in
+            head.put(upTo: 128) { run in
+                run.put("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ")
+                run.put(decimal: body.count)
+                run.put("\r\n")
+            }
+            putCommonFields(on: &head)
+        }
+        appendSeldomFields(to: &services.reply)
+        send(body)
+    }
+
+    /// Sends any other reply.
     func reply(
         _ status: Int, contentType: StaticString, extra: (inout ByteWriter) -> Void = { _ in }, body: Span<UInt8>
     ) {
+        self.status = status
         services.reply.removeAll()
-        appendHead(status, contentType: contentType, length: body.count, extra: extra)
-        if case .head = connection.method {} else { services.reply.append(body) }
-        services.reply.withUnsafeBytes { connection.send($0) }
+        services.reply.appendStatusLine(status)
+        if status != 204 {
+            services.reply.appendField("content-type", contentType)
+            services.reply.appendContentLength(body.count)
+        }
+        services.reply.append(upTo: Self.commonFieldsBytesMax) { putCommonFields(on: &$0) }
+        appendSeldomFields(to: &services.reply)
+        extra(&services.reply)
+        send(body)
     }
 
-    private func appendHead(
-        _ status: Int, contentType: StaticString, length: Int, extra: (inout ByteWriter) -> Void
-    ) {
-        self.status = status
-        if status != 200 { services.reply.appendStatusLine(status) }
-        if status != 204 {
-            services.reply.append(upTo: 256) { line in
-                if status == 200 { line.put("HTTP/1.1 200 OK\r\n") }
-                line.put("content-type: ")
-                line.put(contentType)
-                line.put("\r\ncontent-length: ")
-                line.put(decimal: length)
-                line.put("\r\n")
-            }
+    /// Sends the head that is ready but for its end, and `body` unless HEAD asked.
+    @inline(__always)
+    private func send(_ body: Span<UInt8>) {
+        services.reply.append(upTo: 2 + body.count) { rest in
+            rest.put("\r\n")
+            if case .head = connection.method {} else { rest.put(body) }
         }
-        appendCommonFields(to: &services.reply)
-        extra(&services.reply)
-        services.reply.appendHeadEnd()
+        services.reply.withUnsafeBytes { connection.send($0) }
     }
 
     /// Sends an error as OpenAI's object, with what tells a client when to come back.
@@ -92,41 +106,46 @@ extension Exchange: ReplyDelegate {
 
     // MARK: Fields of every reply
 
-    private func appendCommonFields(to writer: inout ByteWriter) {
-        services.date.append(to: &writer, now: services.loop.wallNow)
-        // A request id has at most 128 bytes, and what surrounds it and the numbers less than 512.
-        let replica = call.replica
-        writer.append(upTo: 640 + (replica?.nameField.count ?? 0)) { line in
-            line.put("x-request-id: ")
-            line.put(requestID.bytes)
-            line.put("\r\n")
-            if let requests = standing.requests {
-                line.put(
+    /// A request id has at most 128 bytes, a replica's name 64, the date 37, and each of three runs of numbers 256.
+    private static let commonFieldsBytesMax = 1_152
+
+    /// Those that nearly every reply has.
+    @inline(__always)
+    private func putCommonFields(on head: inout ByteCursor) {
+        services.date.put(on: &head, now: services.loop.wallNow)
+        head.put("x-request-id: ")
+        requestID.withBytes { head.put($0) }
+        head.put("\r\n")
+        if let requests = standing.requests {
+            head.put(upTo: 256) { run in
+                run.put(
                     requests, limit: "x-ratelimit-limit-requests: ",
                     remaining: "\r\nx-ratelimit-remaining-requests: ", reset: "\r\nx-ratelimit-reset-requests: ")
             }
-            if let tokens = standing.tokens {
-                line.put(
+        }
+        if let tokens = standing.tokens {
+            head.put(upTo: 256) { run in
+                run.put(
                     tokens, limit: "x-ratelimit-limit-tokens: ",
                     remaining: "\r\nx-ratelimit-remaining-tokens: ", reset: "\r\nx-ratelimit-reset-tokens: ")
             }
-            if let replica {
-                line.put(replica.nameField)
-                line.put("x-weir-attempts: ")
-                line.put(decimal: call.sends)
-                line.put("\r\nx-weir-overhead-ms: ")
-                line.put(milliseconds: overhead?.nanoseconds ?? 0)
-                line.put("\r\n")
+        }
+        if let replica = call.replica {
+            head.put(replica.nameField)
+            head.put(upTo: 96) { run in
+                run.put("x-weir-attempts: ")
+                run.put(decimal: call.sends)
+                run.put("\r\nx-weir-overhead-ms: ")
+                run.put(milliseconds: overhead?.nanoseconds ?? 0)
+                run.put("\r\n")
             }
         }
-        if let sessionID {
-            writer.append("x-session-id: ")
-            writer.append(sessionID)
-            writer.appendLineEnd()
-            if session?.startedAnew == true { writer.append("x-session-started-anew: true\r\n") }
-        }
-        if let sessionDegraded { writer.appendField("x-session-degraded", sessionDegraded) }
-        appendCORS(to: &writer)
+    }
+
+    @inline(__always)
+    private func appendSeldomFields(to writer: inout ByteWriter) {
+        if sessionID != nil || sessionDegraded != nil { appendSession(to: &writer) }
+        if !services.settings.cors.allowedOrigins.isEmpty { appendCORS(to: &writer) }
         if connection.announcesClose {
             writer.append("connection: close\r\n")
             connection.closesAfterReply = true
@@ -135,11 +154,23 @@ extension Exchange: ReplyDelegate {
         }
     }
 
+    @inline(never)
+    private func appendSession(to writer: inout ByteWriter) {
+        if let sessionID {
+            writer.append("x-session-id: ")
+            writer.append(sessionID)
+            writer.appendLineEnd()
+            if session?.startedAnew == true { writer.append("x-session-started-anew: true\r\n") }
+        }
+        if let sessionDegraded { writer.appendField("x-session-degraded", sessionDegraded) }
+    }
+
     // MARK: CORS
 
+    @inline(never)
     private func appendCORS(to writer: inout ByteWriter) {
         let cors = services.settings.cors
-        guard !cors.allowedOrigins.isEmpty, let range = connection.first(.origin) else { return }
+        guard let range = connection.first(.origin) else { return }
         connection.withRequest { bytes in
             let origin = bytes.extracting(range)
             let allowsAll = cors.allowedOrigins.contains("*")
@@ -169,7 +200,7 @@ extension Exchange: ReplyDelegate {
     }
 }
 
-extension ByteCursor {
+extension ByteRun {
     /// The three fields that say where a client stands with one of its limits, each behind what comes before its value.
     @inline(__always)
     fileprivate mutating func put(
@@ -191,16 +222,17 @@ extension ByteCursor {
             put(decimal: Int(milliseconds))
             return put("ms")
         }
-        let seconds = interval.secondsRoundedUp
-        if seconds >= 3_600 {
-            put(decimal: Int(seconds / 3_600))
-            put("h")
-        }
+        var seconds = interval.secondsRoundedUp
         if seconds >= 60 {
+            if seconds >= 3_600 {
+                put(decimal: Int(seconds / 3_600))
+                put("h")
+            }
             put(decimal: Int(seconds % 3_600 / 60))
             put("m")
+            seconds %= 60
         }
-        put(decimal: Int(seconds % 60))
+        put(decimal: Int(seconds))
         put("s")
     }
 }

@@ -57,17 +57,26 @@ package final class Exchange {
     var endpoint = Endpoint.unknown
     /// 32 hexadecimal digits, or what the client chose.
     var requestID = ByteWriter(capacity: 64)
+    /// Half of a request id is the loop's, half is counted.
+    private static let idPrefixBytes = 16
     /// It begins with our own prefix, so that the next one has it already.
     private var isRequestIDOurs = false
     var arrivedAt = Moment.zero
     var arrivedWall = WallTime(secondsSinceEpoch: 0)
-    /// The client as the access log shows it: the peer, or whom a trusted peer names.
-    var loggedClient: LogText
+    /// The client that a trusted peer names, as the access log shows it.
+    var forwardedClient: LogText?
     var caller: Caller?
+    /// Tokens that the request may cost, by its body.
+    var estimate = 0
     var reservation: KeyBudget.Reservation?
     /// Where the caller stands with their limits: nothing until they were asked.
     var standing = KeyBudget.Standing.none
-    var model: ServedModel?
+    /// The model and its pool; after a fallback those that were asked last.
+    var named: NamedModel?
+    /// What the request before named: the next one mostly names it too. Of a fleet before this one it is not used.
+    var familiar: NamedModel?
+    /// The body has a member `session_id`.
+    var hasSessionMember = false
     /// The model that was asked instead of the one that the client named.
     var loggedFallback: LogText?
     var session: OpenSession?
@@ -94,7 +103,6 @@ package final class Exchange {
         call = UpstreamCall(client: connection, buffers: services.upstreams.buffers)
         let peer = connection.stream.peer
         loggedPeer = LogText(peer?.host ?? "unknown")
-        loggedClient = loggedPeer
         isPeerTrusted = peer.map { peer in path.services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
         call.delegate = self
     }
@@ -104,14 +112,13 @@ package final class Exchange {
         clear()
         endpoint = connection.withRequest { Endpoint(path: connection.path, in: $0) }
         chooseRequestID()
-        if isPeerTrusted { loggedClient = forwardedClient().map { LogText($0) } ?? loggedPeer }
+        if isPeerTrusted { forwardedClient = namedClient().map { LogText($0) } }
     }
 
     /// Ready for bytes that never became a request.
     func beginMalformed() {
         clear()
         generateRequestID()
-        loggedClient = loggedPeer
     }
 
     /// The path is over: there is something to answer.
@@ -137,18 +144,22 @@ package final class Exchange {
         call.sentAt == .zero ? nil : call.sentAt - arrivedAt - call.queueWait
     }
 
+    /// Forgets the request before. Most of it went with its access line, and what few requests have is looked at
+    /// first: asking costs less than letting go of nothing.
     private func clear() {
         call.reset()
         endpoint = .unknown
         arrivedAt = services.loop.now
         arrivedWall = services.loop.wallNow
-        caller = nil
+        if caller != nil { caller = nil }
         reservation = nil
         standing = .none
-        model = nil
-        loggedFallback = nil
-        session = nil
-        sessionID = nil
+        if named != nil { named = nil }
+        hasSessionMember = false
+        if forwardedClient != nil { forwardedClient = nil }
+        if loggedFallback != nil { loggedFallback = nil }
+        if session != nil { session = nil }
+        if sessionID != nil { sessionID = nil }
         sessionDegraded = nil
         status = 0
         didBreakStream = false
@@ -172,13 +183,13 @@ package final class Exchange {
 
     private func generateRequestID() {
         if isRequestIDOurs {
-            requestID.truncate(to: services.idPrefix.count)
+            requestID.truncate(to: Self.idPrefixBytes)
         } else {
             requestID.removeAll()
             requestID.append(services.idPrefix)
             isRequestIDOurs = true
         }
-        requestID.append(hex: services.nextID(), digits: 16)
+        requestID.append(upTo: 16) { $0.put(hex: services.nextID()) }
     }
 
     /// Letters, digits and `._-`: what a request id or a session id may have.
@@ -187,7 +198,7 @@ package final class Exchange {
     }
 
     /// The client that a trusted peer names: the last address in `X-Forwarded-For` that is not trusted itself.
-    private func forwardedClient() -> String? {
+    private func namedClient() -> String? {
         guard let field = connection.first(.xForwardedFor) else { return nil }
         let text = connection.withRequest { $0.extracting(field).text }
         for part in text.split(separator: ",").reversed() {

@@ -13,6 +13,8 @@ import Wire
 struct ForwardStage {
     let services: LoopServices
 
+    init(services: LoopServices) { self.services = services }
+
     @inline(never)
     func prepare(_ exchange: Exchange, _ recalled: RecalledRequest) -> Bool {
         exchange.attempt { () throws(GatewayError) in try describe(exchange) } != nil
@@ -32,12 +34,14 @@ struct ForwardStage {
     /// What is to be sent, and to whom the answer goes.
     private func describe(_ exchange: Exchange) throws(GatewayError) {
         let call = exchange.call
-        guard case .inference(let kind) = exchange.endpoint, let request = call.request else { throw .internalError }
+        guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         call.path = Endpoint.upstreamPath(kind)
         call.deadline = exchange.arrivedAt + services.settings.totalTimeout
-        if request.isStream, kind != .embedding { call.edits.forcesUsage = true }
-        if request.has(.sessionID) { call.edits.removesSessionID = true }
-        if let name = exchange.model?.upstreamName { call.edits.model = BodyEdits.quoted(name) }
+        if call.isStream, kind != .embedding { call.edits.forcesUsage = true }
+        if exchange.hasSessionMember { call.edits.removesSessionID = true }
+        if exchange.named?.isRenamed == true, let name = exchange.named?.model.upstreamName {
+            call.edits.model = BodyEdits.quoted(name)
+        }
         if let session = exchange.session {
             call.keepsText = true
             call.holdsEnd = true
@@ -50,7 +54,7 @@ struct ForwardStage {
     @inline(never)
     private func fallsBack(_ exchange: Exchange) -> Bool {
         var result = exchange.call.result.take() ?? .failure(.internalError)
-        if exchange.model?.fallback.isEmpty == false || exchange.fallbacks != nil {
+        if exchange.named?.hasFallback == true || exchange.fallbacks != nil {
             if ModelFallback.turn(exchange, after: result, &exchange.fallbacks) { return true }
             if let fallbacks = exchange.fallbacks { result = fallbacks.finalResult(exchange, result) }
             exchange.fallbacks = nil
@@ -70,10 +74,7 @@ struct ForwardStage {
         let connection = exchange.connection
         let call = exchange.call
         connection.withRequest { bytes in
-            for index in 0..<connection.fieldCount {
-                let field = connection.field(index)
-                if !Self.isWithheld(field, bytes) { call.forwardedFields.appendField(field, of: bytes) }
-            }
+            appendForwarded(connection, bytes, to: &call.forwardedFields)
             exchange.requestID.withBytes { id in
                 let before = exchange.isPeerTrusted ? connection.first(.xForwardedFor) : nil
                 // The names of both fields, with what surrounds them, have less than 48 bytes.
@@ -93,18 +94,54 @@ struct ForwardStage {
         }
     }
 
-    private static func isWithheld(_ field: HTTPField, _ bytes: Span<UInt8>) -> Bool {
-        if field.isNamedByConnection || field.id.isHopByHop { return true }
-        switch field.id {
+    /// Fields that follow each other and are spelled as most are, `name: value` and the line end, go in one piece.
+    @inline(__always)
+    private func appendForwarded(
+        _ connection: ServerConnection, _ bytes: Span<UInt8>, to writer: inout ByteWriter
+    ) {
+        var piece = 0..<0
+        for index in 0..<connection.fieldCount {
+            let field = connection.field(index)
+            if isWithheld(field, bytes) { continue }
+            let start = Int(field.name.start)
+            let end = field.value.end
+            if Int(field.value.start) == field.name.end + 2, bytes[field.name.end + 1] == 0x20, bytes[end] == 0x0D {
+                if start == piece.upperBound {
+                    piece = piece.lowerBound..<end + 2
+                } else {
+                    if !piece.isEmpty { writer.append(bytes.extracting(piece)) }
+                    piece = start..<end + 2
+                }
+            } else {
+                if !piece.isEmpty { writer.append(bytes.extracting(piece)) }
+                piece = 0..<0
+                writer.appendField(field, of: bytes)
+            }
+        }
+        if !piece.isEmpty { writer.append(bytes.extracting(piece)) }
+    }
+
+    @inline(__always)
+    private func isWithheld(_ field: HTTPField, _ bytes: Span<UInt8>) -> Bool {
+        if field.isNamedByConnection || withheld >> UInt64(field.id.rawValue) & 1 == 1 { return true }
+        guard case .other = field.id, field.name.count == 9 || field.name.count == 7 else { return false }
+        let name = bytes.extracting(field.name)
+        return name.equalsIgnoringCase("x-api-key") || name.equalsIgnoringCase("api-key")
+    }
+
+    /// A bit for each field that no replica gets.
+    private let withheld: UInt64 = FieldID.allCases.reduce(0) { set, id in
+        ForwardStage.isMeantForUs(id) || id.isHopByHop ? set | 1 << UInt64(id.rawValue) : set
+    }
+
+    private static func isMeantForUs(_ id: FieldID) -> Bool {
+        switch id {
         case .host, .expect, .contentLength, .contentType, .contentEncoding, .acceptEncoding, .authorization, .cookie,
             .origin, .accessControlRequestMethod, .accessControlRequestHeaders, .xForwardedFor, .xForwardedProto,
             .xForwardedHost, .xForwardedPort, .xRealIP, .forwarded, .via, .xRequestID, .xSessionID, .xSessionDegraded,
             .idempotencyKey, .xRateLimit, .xWeir:
-            return true
-        case .other:
-            let name = bytes.extracting(field.name)
-            return name.equalsIgnoringCase("x-api-key") || name.equalsIgnoringCase("api-key")
-        default: return false
+            true
+        default: false
         }
     }
 }

@@ -36,12 +36,24 @@ package final class LoopServices {
     let authenticator: Authenticator
     package let upstreams: LoopUpstreams
     package let tokens: TokenCache<LimiterSlot>
+    /// Those of the fleet in force: set before it.
     package var metrics: LoopMetrics
+    /// What is counted whatever the fleet.
+    let counters: ConnectionMetrics
     package let accessLog: LineBuffer?
+    /// What the line of the request says that ends now.
+    let record = AccessRecord()
     /// Replaced as a whole on reload, together with the fleet.
     package var settings: PipelineSettings
-    package var fleet: Fleet { didSet { recentModels = RecentModels() } }
-    var recentModels = RecentModels()
+    package var fleet: Fleet {
+        didSet {
+            fleetNumber += 1
+            recentModels.forget()
+        }
+    }
+    /// Counts the fleets: what was found in one is not looked for in the next.
+    private(set) var fleetNumber = 0
+    let recentModels = RecentModels()
     package var connectionSettings: ConnectionSettings
     package var sessions: SessionMemory?
     var date = HTTPDate()
@@ -62,6 +74,7 @@ package final class LoopServices {
         self.upstreams = upstreams
         tokens = TokenCache(capacity: tokenCacheEntries, credentialBytesMax: 8_192)
         self.metrics = metrics
+        counters = metrics.connections
         self.accessLog = accessLog
         self.settings = settings
         self.fleet = fleet

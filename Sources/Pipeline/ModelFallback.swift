@@ -13,11 +13,11 @@ import Wire
 /// the client hears what became of the model that it asked for.
 final class ModelFallback {
     private var waiting: [(pool: Pool, model: ServedModel)]
-    private let first: (result: Result<ForwardResult, GatewayError>, pool: Pool, model: ServedModel)
+    private let first: (result: Result<ForwardResult, GatewayError>, pool: Pool, named: NamedModel)
 
     private init(
         waiting: [(pool: Pool, model: ServedModel)],
-        first: (result: Result<ForwardResult, GatewayError>, pool: Pool, model: ServedModel)
+        first: (result: Result<ForwardResult, GatewayError>, pool: Pool, named: NamedModel)
     ) {
         self.waiting = waiting
         self.first = first
@@ -34,17 +34,17 @@ final class ModelFallback {
         let call = exchange.call
         let broken = brokenStream(result)
         guard let reason = broken == nil ? reason(result) : .broken, call.relay.hasContent == (broken != nil),
-            call.deadline > exchange.services.loop.now, let pool = call.pool, let model = exchange.model
+            call.deadline > exchange.services.loop.now, let pool = call.pool, let named = exchange.named
         else { return false }
         if fallback == nil {
-            let allowed = exchange.services.fleet.fallbacks(of: model).filter { next in
+            let allowed = exchange.services.fleet.fallbacks(of: named.model).filter { next in
                 exchange.principal?.mayUse(model: next.model.name) ?? true
             }
-            fallback = ModelFallback(waiting: allowed.reversed(), first: (result, pool, model))
+            fallback = ModelFallback(waiting: allowed.reversed(), first: (result, pool, named))
         }
         guard let next = fallback?.waiting.popLast() else { return false }
         exchange.services.metrics.fellBack(reason, pool: exchange.services.upstreams.place(of: pool))
-        exchange.model = next.model
+        exchange.named = NamedModel(named.written, named.kind, next, exchange.services)
         exchange.loggedFallback = LogText(next.model.name)
         call.turn(to: next.pool, next.model, resuming: broken)
         return true
@@ -55,9 +55,9 @@ final class ModelFallback {
         _ exchange: Exchange, _ result: Result<ForwardResult, GatewayError>
     ) -> Result<ForwardResult, GatewayError> {
         guard Self.reason(result) != nil, !exchange.call.relay.hasContent else { return result }
-        exchange.model = first.model
+        exchange.named = first.named
         exchange.loggedFallback = nil
-        exchange.call.turn(to: first.pool, first.model)
+        exchange.call.turn(to: first.pool, first.named.model)
         return first.result
     }
 

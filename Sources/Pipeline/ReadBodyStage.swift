@@ -57,6 +57,8 @@ struct ReadBodyStage {
                 throw error.error
             }
         }
+        exchange.estimate = range.count / 4 + (request.maxTokensInForce ?? 0)
+        exchange.hasSessionMember = request.has(.sessionID)
         exchange.call.begin(with: request)
     }
 

@@ -71,8 +71,9 @@ struct RecallStage {
     /// From `X-Session-ID` or the body's `session_id`; both must agree.
     @inline(never)
     private func findSession(_ exchange: Exchange) throws(GatewayError) {
-        guard let request = exchange.call.request, case .chat = request.kind else { return }
         let connection = exchange.connection
+        guard exchange.hasSessionMember || connection.first(.xSessionID) != nil else { return }
+        guard let request = exchange.call.request, case .chat = request.kind else { return }
         let fromHead = connection.first(.xSessionID).map { range in
             connection.withRequest { $0.extracting(range).text }
         }

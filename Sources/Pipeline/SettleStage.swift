@@ -27,7 +27,6 @@ struct SettleStage {
         let caller = exchange.caller.take()
         if let caller, let reservation = exchange.reservation.take() { charge(exchange, reservation, caller) }
         if !exchange.endpoint.isHealth { record(exchange, caller) }
-        exchange.served = nil
         if exchange.failure != nil { exchange.failure = nil }
     }
 
@@ -35,12 +34,26 @@ struct SettleStage {
 
     @inline(never)
     func answer(_ exchange: Exchange) {
-        if let served = exchange.served {
-            exchange.ending = answer(exchange, served) ?? .ok
+        if let served = exchange.served.take() {
+            if case .whole(let reply) = served {
+                exchange.ending = .ok
+                pass(reply, exchange)
+            } else {
+                exchange.ending = answer(exchange, served) ?? .ok
+            }
         } else if let error = exchange.failure {
             answer(exchange, error)
             exchange.ending = ending(error, exchange)
         }
+    }
+
+    /// A replica's whole answer, under the model's name that the client knows.
+    @inline(__always)
+    private func pass(_ reply: WholeReply, _ exchange: Exchange) {
+        reply.withBody { body in
+            if exchange.call.renamesModel { sendRenamed(body, exchange) } else { exchange.reply(body) }
+        }
+        if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
     }
 
     private func ending(_ error: GatewayError, _ exchange: Exchange) -> Outcome {
@@ -49,12 +62,11 @@ struct SettleStage {
     }
 
     /// - Returns: what the outcome is, where it is not the reply's success.
+    @inline(never)
     private func answer(_ exchange: Exchange, _ served: Served) -> Outcome? {
         switch served {
         case .local(let answer): self.answer(exchange, answer)
-        case .whole(let reply):
-            reply.withBody { send($0, exchange) }
-            if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
+        case .whole(let reply): pass(reply, exchange)
         case .streamed:
             guard exchange.call.holdsEnd else { break }
             let isStored = exchange.sessionDegraded == nil
@@ -76,15 +88,13 @@ struct SettleStage {
         return nil
     }
 
-    private func send(_ body: Span<UInt8>, _ exchange: Exchange) {
-        guard exchange.call.renamesModel else {
-            return exchange.reply(200, contentType: "application/json", body: body)
-        }
+    @inline(never)
+    private func sendRenamed(_ body: Span<UInt8>, _ exchange: Exchange) {
         var rewrite = ChatRewrite()
         rewrite.model = BodyEdits.quoted(exchange.call.modelName)
         var renamed = ByteWriter(capacity: body.count + 64)
         if let chunk = exchange.call.reply?.chunk { rewrite.write(body, of: chunk, into: &renamed) }
-        exchange.reply(200, contentType: "application/json", body: renamed.bytes)
+        exchange.reply(renamed.bytes)
     }
 
     private func answer(_ exchange: Exchange, _ answer: LocalAnswer) {
@@ -201,60 +211,81 @@ struct SettleStage {
     // MARK: Counting and logging
 
     private func record(_ exchange: Exchange, _ caller: Caller?) {
+        fill(services.record, exchange)
+        services.counters.requestEnded(services.record)
+        if isUsual(exchange), let caller, let replica = exchange.call.replica, let named = exchange.named.take() {
+            write(exchange, caller, named, replica)
+            exchange.familiar = named
+        } else {
+            writeUnusual(exchange, caller)
+        }
+    }
+
+    @inline(__always)
+    private func fill(_ record: AccessRecord, _ exchange: Exchange) {
         let call = exchange.call
         let connection = exchange.connection
-        var record = AccessRecord(
-            time: exchange.arrivedWall, method: connection.method.text, path: exchange.endpoint.label)
-        record.outcome = exchange.ending
-        record.usage = call.usage
-        record.bytesIn = connection.bytesReceived
-        record.bytesOut = connection.bytesSent
-        record.duration = services.loop.now - exchange.arrivedAt
-        if call.firstContentAt != .zero { record.timeToFirstToken = call.firstContentAt - exchange.arrivedAt }
-        record.overhead = exchange.overhead
-        count(exchange, &record)
-        guard let log = services.accessLog else { return }
+        record.time = exchange.arrivedWall
+        record.tokenProblem = nil
         record.hasSession = exchange.session != nil
         record.isStream = call.isStream
         record.status = exchange.status
+        record.outcome = exchange.ending
         record.attempts = call.sends
         record.resumes = call.resumes
         record.resumedBy = call.resumedBy
+        record.usage = call.usage
+        record.bytesIn = connection.bytesReceived
+        record.bytesOut = connection.bytesSent
+        record.timeToFirstToken = call.firstContentAt == .zero ? nil : call.firstContentAt - exchange.arrivedAt
+        record.duration = services.loop.now - exchange.arrivedAt
         record.queueWait = call.queueWait
-        let pool = call.pool
-        connection.withRequest { bytes in
-            let model = pool == nil ? ByteRange.empty : call.modelRange
-            let body = bytes.extracting(connection.bodyRange)
-            exchange.requestID.withBytes { id in
-                Caller.withLoggedID(of: caller) { principal in
-                    log.append { lines, timestamp in
-                        record.append(
-                            to: &lines, timestamp: &timestamp, requestID: id, model: body.extracting(model),
-                            principal: principal, pool: pool?.loggedName, fallback: exchange.loggedFallback,
-                            replica: call.replica?.loggedName, client: exchange.loggedClient)
-                    }
-                }
+        record.overhead = exchange.overhead
+    }
+
+    /// Whether all that a line names is at hand: the request was served, by the pool that it asked for.
+    @inline(__always)
+    private func isUsual(_ exchange: Exchange) -> Bool {
+        exchange.failure == nil && exchange.named?.fleetNumber == services.fleetNumber
+            && exchange.loggedFallback == nil && exchange.forwardedClient == nil && exchange.sessionDegraded == nil
+    }
+
+    /// The counters and the line of nearly every request: nothing has to be looked up, nor references be counted.
+    @inline(never)
+    private func write(_ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ replica: Replica) {
+        named.counters.requestEnded(services.record)
+        exchange.requestID.withBytes { id in
+            Caller.withLoggedID(of: caller) { principal in
+                services.accessLog?.append(
+                    services.record, requestID: id, principal: principal, request: named.logged, fallback: nil,
+                    replica: replica.loggedName, client: exchange.loggedPeer)
             }
         }
     }
 
-    /// Counts what `record` says. A refused credential's reason is added to it.
-    private func count(_ exchange: Exchange, _ record: inout AccessRecord) {
-        let metrics = services.metrics
-        let place = exchange.call.pool.map { services.upstreams.place(of: $0) }
-        metrics.requestEnded(
-            record.outcome, pool: place, duration: record.duration,
-            timeToFirstToken: record.timeToFirstToken, overhead: record.overhead, usage: record.usage)
-        metrics.transferred(bytesIn: record.bytesIn, bytesOut: record.bytesOut)
-        if record.outcome == .ok {
-            if exchange.sessionDegraded != nil {
-                services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
-            }
-        } else if record.outcome == Outcome(.clientGone) {
-            metrics.clientGone()
-        } else if case .invalidAPIKey(let reason) = exchange.failure {
-            metrics.authenticationFailed(reason)
+    /// The same for any request.
+    @inline(never)
+    private func writeUnusual(_ exchange: Exchange, _ caller: Caller?) {
+        let record = services.record
+        let call = exchange.call
+        services.metrics.pool(call.pool.map { services.upstreams.place(of: $0) }).requestEnded(record)
+        if record.outcome == .ok, exchange.sessionDegraded != nil {
+            services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
+        }
+        if case .invalidAPIKey(let reason) = exchange.failure {
+            services.counters.authenticationFailed(reason)
             record.tokenProblem = reason
+        }
+        let written = exchange.named?.written ?? []
+        let request = LogText(
+            method: exchange.connection.method.text, path: exchange.endpoint.label,
+            model: call.pool.map { (name: written, pool: $0.name) })
+        exchange.requestID.withBytes { id in
+            Caller.withLoggedID(of: caller) { principal in
+                services.accessLog?.append(
+                    record, requestID: id, principal: principal, request: request, fallback: exchange.loggedFallback,
+                    replica: call.replica?.loggedName ?? .null, client: exchange.forwardedClient ?? exchange.loggedPeer)
+            }
         }
     }
 }

@@ -4,16 +4,16 @@ import Wire
 /// What the access log says about one request: one JSON object on one line, members always in the same order.
 ///
 /// Prompts, answers, credentials and user agents are never in it. Names and units are in docs/telemetry.md. Texts are
-/// not in the record but passed to ``append``, because keeping one would cost more than writing it.
+/// not in the record but passed to ``LineBuffer`` with it, because keeping one would cost more than writing it.
+///
+/// An object that a loop fills for each request anew, because a struct of that size would be copied for everybody who
+/// reads it.
 /// - Cost: no allocation; about 100 ns.
-package struct AccessRecord {
+package final class AccessRecord {
     /// When the request's head was complete.
-    package var time: WallTime
+    package var time = WallTime(secondsSinceEpoch: 0)
     /// Why the credential was refused, if it was.
     package var tokenProblem: TokenProblem?
-    package var method: StaticString
-    /// What was asked for, from a fixed list such as `chat_completions`; never the URL.
-    package var path: StaticString
     package var hasSession = false
     package var isStream = false
     /// 0 when nothing was sent.
@@ -32,11 +32,7 @@ package struct AccessRecord {
     /// The part of the time that was no replica's, where one was asked.
     package var overhead: Interval?
 
-    package init(time: WallTime, method: StaticString, path: StaticString) {
-        self.time = time
-        self.method = method
-        self.path = path
-    }
+    package init() {}
 
     /// More than the longest line there can be: every byte of every text escaped as six.
     static let lineBytesMax = 12_288
@@ -44,52 +40,50 @@ package struct AccessRecord {
     /// Appends the line with its line feed.
     ///
     /// - Parameter timestamp: belongs to the log, so that it keeps the second between lines.
-    /// - Parameter requestID: cut at 128 bytes, as the model is: the client may have chosen them.
-    /// - Parameter model: as the client wrote it; empty for null.
-    /// - Parameter principal: ``Principal/id``; as JSON; `null` before authentication.
+    /// - Parameter requestID: at most 128 letters, digits and `._-`: what stands for itself in JSON.
+    /// - Parameter principal: ``Principal/id`` as JSON; `null` before authentication.
+    /// - Parameter request: ``LogText/init(method:path:model:)``.
     /// - Parameter fallback: the model that was asked instead of the one that the client named.
     /// - Parameter replica: the one that sent the end of the answer, or the last one tried.
     /// - Parameter client: the peer's address without its port, or what a trusted proxy named.
-    package func append(
-        to out: inout ByteWriter, timestamp: inout TimestampText, requestID: Span<UInt8>, model: Span<UInt8>,
-        principal: Span<UInt8>, pool: LogText?, fallback: LogText?, replica: LogText?, client: LogText
+    @inline(__always)
+    func append(
+        to out: inout ByteWriter, timestamp: inout TimestampText, requestID: Span<UInt8>,
+        principal: Span<UInt8>, request: LogText, fallback: LogText?, replica: LogText, client: LogText
     ) {
         out.append(upTo: Self.lineBytesMax) { line in
-            line.put("{\"time\":\"")
-            timestamp.put(time, on: &line)
-            line.put("\",\"id\":")
-            line.put(quoted: requestID, limit: 128)
-            line.put(",\"principal\":")
+            line.put(upTo: 48) { run in
+                run.put("{\"time\":\"")
+                timestamp.put(time, on: &run)
+                run.put("\",\"id\":\"")
+            }
+            line.put(requestID)
+            line.put("\",\"principal\":")
             line.put(principal)
             if let tokenProblem {
                 line.put(",\"token_problem\":")
                 line.put(quoted: tokenProblem.label)
             }
-            line.put(",\"method\":\"")
-            line.put(method)
-            line.put("\",\"path\":\"")
-            line.put(path)
-            line.put("\",\"model\":")
-            if model.isEmpty { line.put("null") } else { line.put(quoted: model, limit: 128) }
-            line.put(",\"pool\":")
-            line.put(pool)
-            putAnswer(fallback, replica, on: &line)
-            putNumbers(on: &line)
-            line.put(",\"client\":")
-            line.put(client)
+            line.put(request.json)
+            putAnswer(fallback, on: &line)
+            line.put(replica.json)
+            putAttempts(on: &line)
+            // The names have 126 bytes together, eight numbers 148 at most.
+            line.put(upTo: 288) { putNumbers(on: &$0) }
+            line.put(client.json)
             line.put("}\n")
         }
     }
 
     /// What came of it, and by whom. Most requests are plain and answered by the first replica: one literal each.
     @inline(__always)
-    private func putAnswer(_ fallback: LogText?, _ replica: LogText?, on line: inout ByteCursor) {
+    private func putAnswer(_ fallback: LogText?, on line: inout ByteCursor) {
         if fallback == nil, !hasSession, !isStream, status == 200, outcome == .ok {
             line.put(
                 ",\"fallback\":null,\"session\":false,\"stream\":false,\"status\":200,\"outcome\":\"ok\",\"replica\":")
         } else {
             line.put(",\"fallback\":")
-            line.put(fallback)
+            if let fallback { line.put(fallback.json) } else { line.put("null") }
             if hasSession { line.put(",\"session\":true") } else { line.put(",\"session\":false") }
             if isStream { line.put(",\"stream\":true") } else { line.put(",\"stream\":false") }
             line.put(",\"status\":")
@@ -98,7 +92,10 @@ package struct AccessRecord {
             line.put(quoted: outcome.label)
             line.put(",\"replica\":")
         }
-        line.put(replica)
+    }
+
+    @inline(__always)
+    private func putAttempts(on line: inout ByteCursor) {
         if attempts == 1, resumes == 0, resumedBy == nil {
             line.put(",\"attempts\":1,\"resumes\":0,\"resumed_by\":null")
         } else {
@@ -112,26 +109,27 @@ package struct AccessRecord {
     }
 
     @inline(__always)
-    private func putNumbers(on line: inout ByteCursor) {
+    private func putNumbers(on run: inout ByteRun) {
         if let usage {
-            line.put(",\"prompt_tokens\":")
-            line.put(decimal: usage.promptTokens)
-            line.put(",\"completion_tokens\":")
-            line.put(decimal: usage.completionTokens)
+            run.put(",\"prompt_tokens\":")
+            run.put(decimal: usage.promptTokens)
+            run.put(",\"completion_tokens\":")
+            run.put(decimal: usage.completionTokens)
         } else {
-            line.put(",\"prompt_tokens\":null,\"completion_tokens\":null")
+            run.put(",\"prompt_tokens\":null,\"completion_tokens\":null")
         }
-        line.put(",\"bytes_in\":")
-        line.put(decimal: bytesIn)
-        line.put(",\"bytes_out\":")
-        line.put(decimal: bytesOut)
-        line.put(",\"ttft_ms\":")
-        if let timeToFirstToken { line.put(milliseconds: timeToFirstToken.nanoseconds) } else { line.put("null") }
-        line.put(",\"duration_ms\":")
-        line.put(milliseconds: duration.nanoseconds)
-        line.put(",\"queue_ms\":")
-        if queueWait == .zero { line.put("0.000") } else { line.put(milliseconds: queueWait.nanoseconds) }
-        line.put(",\"overhead_ms\":")
-        line.put(milliseconds: overhead?.nanoseconds ?? 0)
+        run.put(",\"bytes_in\":")
+        run.put(decimal: bytesIn)
+        run.put(",\"bytes_out\":")
+        run.put(decimal: bytesOut)
+        run.put(",\"ttft_ms\":")
+        if let timeToFirstToken { run.put(milliseconds: timeToFirstToken.nanoseconds) } else { run.put("null") }
+        run.put(",\"duration_ms\":")
+        run.put(milliseconds: duration.nanoseconds)
+        run.put(",\"queue_ms\":")
+        if queueWait == .zero { run.put("0.000") } else { run.put(milliseconds: queueWait.nanoseconds) }
+        run.put(",\"overhead_ms\":")
+        run.put(milliseconds: overhead?.nanoseconds ?? 0)
+        run.put(",\"client\":")
     }
 }

@@ -35,6 +35,7 @@ package struct Histogram: ~Copyable, Sendable {
     package init() {}
 
     /// Counts one observation; a negative interval counts as zero.
+    @inline(__always)
     package func record(_ interval: Interval) {
         let nanoseconds = max(0, interval.nanoseconds)
         var bucket = Int(Self.firstEdge[64 - nanoseconds.leadingZeroBitCount])

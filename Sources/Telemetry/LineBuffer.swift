@@ -38,7 +38,23 @@ package final class LineBuffer: Sendable {
     }
 
     /// Appends what `format` writes: one or more whole lines, each with its line feed, 16 KiB at most.
-    package func append(_ format: (inout ByteWriter, inout TimestampText) -> Void) {
+    package func append(_ format: (inout ByteWriter, inout TimestampText) -> Void) { add(format) }
+
+    /// Appends the access line of `record`. The parameters are ``AccessRecord``'s: passed one by one and to no closure,
+    /// so that nobody counts references to them.
+    package func append(
+        _ record: AccessRecord, requestID: Span<UInt8>, principal: Span<UInt8>, request: LogText, fallback: LogText?,
+        replica: LogText, client: LogText
+    ) {
+        add { lines, timestamp in
+            record.append(
+                to: &lines, timestamp: &timestamp, requestID: requestID, principal: principal, request: request,
+                fallback: fallback, replica: replica, client: client)
+        }
+    }
+
+    @inline(__always)
+    private func add(_ format: (inout ByteWriter, inout TimestampText) -> Void) {
         let effect = state.withLock { state -> Effect in
             if state.lines.count >= bytesMax {
                 state.dropped += 1

@@ -1,33 +1,59 @@
 import Wire
 
-/// A text that many log lines show, such as a replica's name: as a JSON string, made once.
+/// A text that many log lines show, such as a replica's name: as JSON, made once.
 ///
-/// - Bound: 256 bytes of the text, cut between characters.
+/// - Bound: 256 bytes of each text, cut between characters.
 package struct LogText: Sendable {
-    /// With its quotes.
-    package let json: [UInt8]
+    package let json: ReadyBytes
 
+    /// `text` as a JSON string.
     package init(_ text: String) {
         var writer = ByteWriter()
         writer.append(quoted: text.utf8Span.span, limit: Self.bytesMax)
-        json = writer.withUnsafeBytes { Array($0) }
+        json = ReadyBytes(writer.bytes)
     }
+
+    /// The members of a line that say what was asked for.
+    ///
+    /// - Parameter path: from a fixed list such as `chat_completions`; never the URL.
+    /// - Parameter model: as the client wrote it, at most 128 bytes of it, and the pool that serves it; nil before
+    ///   that is known.
+    package init(method: StaticString, path: StaticString, model: (name: [UInt8], pool: String)?) {
+        var writer = ByteWriter()
+        writer.append(",\"method\":\"")
+        writer.append(method)
+        writer.append("\",\"path\":\"")
+        writer.append(path)
+        writer.append("\",\"model\":")
+        if let model {
+            writer.append(quoted: model.name.span, limit: 128)
+            writer.append(",\"pool\":")
+            writer.append(quoted: model.pool.utf8Span.span, limit: Self.bytesMax)
+        } else {
+            writer.append("null,\"pool\":null")
+        }
+        json = ReadyBytes(writer.bytes)
+    }
+
+    private init(json: StaticString) {
+        var writer = ByteWriter()
+        writer.append(json)
+        self.json = ReadyBytes(writer.bytes)
+    }
+
+    /// Where there is nobody to name.
+    package static let null = LogText(json: "null")
 
     /// Bytes that a line needs for it.
     package var count: Int { json.count }
 
-    /// Bytes of the text before escaping.
+    /// Bytes of a text before escaping.
     static let bytesMax = 256
 }
 
 extension ByteCursor {
-    @inline(__always)
-    mutating func put(_ text: LogText?) {
-        if let text { put(text.json) } else { put("null") }
-    }
-
     /// The text without its quotes, for those that hold nothing that is escaped.
     package mutating func put(unquoted text: LogText) {
-        put(text.json.span.extracting(1..<text.json.count - 1))
+        put(text.json.bytes.extracting(1..<text.count - 1))
     }
 }

@@ -67,6 +67,18 @@ package final class PoolMetrics: Sendable {
     let retries = Counter()
     let fallbacks = InlineArray<3, Counter> { _ in Counter() }
     let resumes = InlineArray<16, Counter> { _ in Counter() }
+
+    /// A request for one of its models ended.
+    package func requestEnded(_ record: AccessRecord) {
+        requests[Int(record.outcome.index)].add()
+        duration.record(record.duration)
+        if let interval = record.timeToFirstToken { timeToFirstToken.record(interval) }
+        if let interval = record.overhead { overhead.record(interval) }
+        if let usage = record.usage {
+            promptTokens.add(usage.promptTokens)
+            completionTokens.add(usage.completionTokens)
+        }
+    }
 }
 
 /// What one loop counts about one replica.
@@ -74,7 +86,7 @@ package final class ReplicaMetrics: Sendable {
     let attempts = InlineArray<32, Counter> { _ in Counter() }
 }
 
-/// What one loop counts about itself.
+/// What one loop counts about itself, whatever pools there are: the same from the process's start to its end.
 package final class ConnectionMetrics: Sendable {
     let accepted = Counter()
     let closed = Counter()
@@ -88,6 +100,20 @@ package final class ConnectionMetrics: Sendable {
     let authenticationFailures = InlineArray<12, Counter> { _ in Counter() }
     let tokenCacheHits = Counter()
     let tokenCacheMisses = Counter()
+
+    /// A request that has paid for itself.
+    package func admitted() { limiterAllowed.add() }
+    package func rejected(_ kind: RateLimitKind) { limiterRejected[kind.index].add() }
+    package func authenticationFailed(_ problem: TokenProblem) { authenticationFailures[problem.index].add() }
+    package func tokenCacheHit() { tokenCacheHits.add() }
+    package func tokenCacheMissed() { tokenCacheMisses.add() }
+
+    /// What one request took over the clients' sockets, and whether its client left before its answer was complete.
+    package func requestEnded(_ record: AccessRecord) {
+        bytesIn.add(record.bytesIn)
+        bytesOut.add(record.bytesOut)
+        if record.outcome == Outcome(.clientGone) { clientsGone.add() }
+    }
 }
 
 /// The counters that one loop writes: fixed indices, no dictionary, no lock, no allocation.
@@ -99,7 +125,7 @@ package final class LoopMetrics: Sendable {
     package let shape: TelemetryShape
     let pools: [PoolMetrics]
     let replicas: [ReplicaMetrics]
-    let connections: ConnectionMetrics
+    package let connections: ConnectionMetrics
 
     init(shape: TelemetryShape, pools: [PoolMetrics], replicas: [ReplicaMetrics], connections: ConnectionMetrics) {
         self.shape = shape
@@ -108,53 +134,26 @@ package final class LoopMetrics: Sendable {
         self.connections = connections
     }
 
-    /// A request that spans a reload may belong to a pool, or end at a replica, that the new shape does not have: then
-    /// it counts to no pool and to no replica.
-    private func counters(_ pool: Int) -> PoolMetrics { pools[min(pool, shape.noPool)] }
-
-    /// A request ended.
+    /// What is counted about the pool at `place`.
     ///
-    /// - Parameter pool: `nil` when it failed before one was chosen.
-    /// - Parameter timeToFirstToken: from the request's head to the first content for the client, if there was any.
-    /// - Parameter overhead: the part of its time that was ours and no replica's, if it came to one.
-    package func requestEnded(
-        _ outcome: Outcome, pool: Int?, duration: Interval, timeToFirstToken: Interval? = nil,
-        overhead: Interval? = nil, usage: Usage? = nil
-    ) {
-        let counters = counters(pool ?? shape.noPool)
-        counters.requests[Int(outcome.index)].add()
-        counters.duration.record(duration)
-        if let timeToFirstToken { counters.timeToFirstToken.record(timeToFirstToken) }
-        if let overhead { counters.overhead.record(overhead) }
-        if let usage {
-            counters.promptTokens.add(usage.promptTokens)
-            counters.completionTokens.add(usage.completionTokens)
-        }
-    }
+    /// - Parameter place: in ``shape``. A request that failed before a pool was chosen has none; one that spans a
+    ///   reload may belong to a pool that the new shape does not have: both count to no pool.
+    package func pool(_ place: Int?) -> PoolMetrics { pools[min(place ?? .max, shape.noPool)] }
 
     /// A replica was assigned after waiting for one; zero when there was no wait.
-    package func queueWaited(_ interval: Interval, pool: Int) { counters(pool).queueWait.record(interval) }
+    package func queueWaited(_ interval: Interval, pool: Int) { self.pool(pool).queueWait.record(interval) }
     /// A request moves to another replica before its first content.
-    package func retried(pool: Int) { counters(pool).retries.add() }
+    package func retried(pool: Int) { self.pool(pool).retries.add() }
     /// A request left the pool for another model.
-    package func fellBack(_ reason: FallbackReason, pool: Int) { counters(pool).fallbacks[reason.rawValue].add() }
+    package func fellBack(_ reason: FallbackReason, pool: Int) { self.pool(pool).fallbacks[reason.rawValue].add() }
     /// A stream that broke after its first content was continued, or could not be.
     package func resumed(_ way: ResumeResult, _ outcome: ResumeOutcome, pool: Int) {
-        counters(pool).resumes[way.rawValue * 4 + outcome.rawValue].add()
+        self.pool(pool).resumes[way.rawValue * 4 + outcome.rawValue].add()
     }
-    /// One attempt at a replica ended.
+    /// One attempt at a replica ended; after a reload it may be at one that the new shape does not have.
     package func attempted(_ result: AttemptResult, replica: Int) {
         guard replica < replicas.count else { return }
         replicas[replica].attempts[Int(result.index)].add()
-    }
-
-    package func limiterAllowed() { connections.limiterAllowed.add() }
-    package func limiterRejected(_ kind: RateLimitKind) { connections.limiterRejected[kind.index].add() }
-    package func authenticationFailed(_ problem: TokenProblem) {
-        connections.authenticationFailures[problem.index].add()
-    }
-    package func tokenCache(hit: Bool) {
-        if hit { connections.tokenCacheHits.add() } else { connections.tokenCacheMisses.add() }
     }
 
     package func connectionAccepted() { connections.accepted.add() }
@@ -163,11 +162,4 @@ package final class LoopMetrics: Sendable {
     /// A connection ended before its TLS handshake did.
     package func handshakeFailed() { connections.handshakesFailed.add() }
     package func connectionClosed() { connections.closed.add() }
-    /// What one request took over the clients' sockets.
-    package func transferred(bytesIn: Int, bytesOut: Int) {
-        connections.bytesIn.add(bytesIn)
-        connections.bytesOut.add(bytesOut)
-    }
-    /// A client left before its answer was complete.
-    package func clientGone() { connections.clientsGone.add() }
 }

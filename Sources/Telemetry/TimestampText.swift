@@ -7,28 +7,33 @@ import Wire
 /// - Cost: one division and 24 bytes a line; a date once a second.
 /// - Source: RFC 3339; the calendar from Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 package struct TimestampText: Sendable {
-    private var second = Int64.min
+    /// When the second began that the text shows, in nanoseconds.
+    private var start = Int64.min
     private var text: InlineArray<19, UInt8> = .init(repeating: 0x30)
+
+    /// Bytes of it.
+    static let count = 24
 
     package init() {}
 
     /// Appends `time`, truncated to the millisecond.
     package mutating func append(_ time: WallTime, to out: inout ByteWriter) {
-        out.append(upTo: 24) { put(time, on: &$0) }
+        out.append(upTo: Self.count) { line in line.put(upTo: Self.count) { put(time, on: &$0) } }
     }
 
-    mutating func put(_ time: WallTime, on line: inout ByteCursor) {
-        let milliseconds = Self.floorDivide(time.nanosecondsSinceEpoch, 1_000_000)
-        let second = Self.floorDivide(milliseconds, 1000)
-        if second != self.second { write(second) }
-        line.put(text.span)
-        line.put(".")
-        line.put(threeDigits: Int(milliseconds - second * 1000))
+    @inline(__always)
+    mutating func put(_ time: WallTime, on line: inout ByteRun) {
+        if UInt64(bitPattern: time.nanosecondsSinceEpoch &- start) >= 1_000_000_000 { write(time) }
+        line.put(text)
+        line.put(decimals: UInt(bitPattern: Int(time.nanosecondsSinceEpoch &- start)) / 1_000_000)
         line.put("Z")
     }
 
-    private mutating func write(_ second: Int64) {
-        self.second = second
+    /// Takes on the second that `time` is in.
+    @inline(never)
+    private mutating func write(_ time: WallTime) {
+        let second = Self.floorDivide(time.nanosecondsSinceEpoch, 1_000_000_000)
+        start = second &* 1_000_000_000
         let days = Self.floorDivide(second, 86_400)
         let inDay = Int(second - days * 86_400)
         let (year, month, day) = Self.date(daysSinceEpoch: Int(days))

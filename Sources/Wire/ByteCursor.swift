@@ -11,11 +11,16 @@ import CVectors
 /// nothing else needs to be, so that it is inlined where it is used (docs/decisions/003-cross-module-optimisation.md).
 ///
 /// Unsafe inside: every put is compared with the end first, and traps if the bound that the caller gave is wrong.
+/// Behind the end lie ``slack`` bytes more, so that a put of few bytes may write whole words.
 public struct ByteCursor: ~Copyable {
     @usableFromInline var at: UnsafeMutableRawPointer
     @usableFromInline let end: UnsafeMutableRawPointer
 
-    /// - Precondition: the room from `start` to `end` outlives the cursor: ``ByteWriter/append(upTo:_:)`` sees to it.
+    /// Bytes behind the end that may be written too, and that are of no account: as many as a number has, and a word.
+    @usableFromInline static let slack = 32
+
+    /// - Precondition: the room from `start` to `end`, and ``slack`` more, outlives the cursor:
+    ///   ``ByteWriter/append(upTo:_:)`` sees to it.
     @inlinable
     init(_ start: UnsafeMutableRawPointer, end: UnsafeMutableRawPointer) {
         at = start
@@ -28,12 +33,10 @@ public struct ByteCursor: ~Copyable {
     @inlinable @inline(__always)
     func check(_ count: Int) { precondition(end - at >= count, "more than the room that was asked for") }
 
+    /// A literal, or a text that is one of a few.
     @inlinable @inline(__always)
     public mutating func put(_ literal: StaticString) {
-        let count = literal.utf8CodeUnitCount
-        check(count)
-        at.copyMemory(from: literal.utf8Start, byteCount: count)
-        at += count
+        put(literal.utf8Start, literal.utf8CodeUnitCount)
     }
 
     @inlinable @inline(__always)
@@ -43,14 +46,38 @@ public struct ByteCursor: ~Copyable {
         at += 1
     }
 
+    @inlinable @inline(__always)
     public mutating func put(_ bytes: borrowing Span<UInt8>) {
-        check(bytes.count)
-        bytes.withUnsafeBytes { if let source = $0.baseAddress { at.copyMemory(from: source, byteCount: $0.count) } }
-        at += bytes.count
+        bytes.withUnsafeBytes { if let source = $0.baseAddress { put(source, $0.count) } }
     }
 
     @inlinable @inline(__always)
     public mutating func put(_ bytes: [UInt8]) { put(bytes.span) }
+
+    /// A text whose length is known when this is compiled: a few moves.
+    @inlinable @inline(__always)
+    public mutating func put<let count: Int>(_ text: InlineArray<count, UInt8>) {
+        check(count)
+        at.storeBytes(of: text, as: InlineArray<count, UInt8>.self)
+        at += count
+    }
+
+    @inlinable @inline(__always)
+    public mutating func put(_ ready: ReadyBytes) {
+        let count = ready.count
+        check(count)
+        ready.padded.withUnsafeBytes { from in
+            guard let source = from.baseAddress else { return }
+            var index = 0
+            // Sixteen at a time: both sides have so many behind the last byte.
+            repeat {
+                let word = source.loadUnaligned(fromByteOffset: index, as: SIMD16<UInt8>.self)
+                at.storeBytes(of: word, toByteOffset: index, as: SIMD16<UInt8>.self)
+                index &+= 16
+            } while index < count
+        }
+        at += count
+    }
 
     /// Disfavoured, or every literal would be a `String`.
     @_disfavoredOverload
@@ -60,85 +87,72 @@ public struct ByteCursor: ~Copyable {
         text.withUTF8 { put($0.span) }
     }
 
+    @inlinable @inline(__always)
+    mutating func put(_ source: UnsafeRawPointer, _ count: Int) {
+        check(count)
+        copy(source, count)
+        at += count
+    }
+
+    /// Copies so many bytes: as two words that overlap where there are few, which costs less than a call.
+    /// - Precondition: the room was checked.
+    @inlinable @inline(__always)
+    func copy(_ source: UnsafeRawPointer, _ count: Int) {
+        if count < 16 {
+            if count >= 8 { return copy(source, count, as: UInt64.self) }
+            if count >= 4 { return copy(source, count, as: UInt32.self) }
+            if count >= 2 { return copy(source, count, as: UInt16.self) }
+            if count == 1 { copy(source, count, as: UInt8.self) }
+            return
+        }
+        if count <= 32 { return copy(source, count, as: SIMD16<UInt8>.self) }
+        if count <= 64 { return copy(source, count, as: SIMD32<UInt8>.self) }
+        at.copyMemory(from: source, byteCount: count)
+    }
+
+    /// The first word and the last one.
+    @inlinable @inline(__always)
+    func copy<Word: BitwiseCopyable>(_ source: UnsafeRawPointer, _ count: Int, as type: Word.Type) {
+        let last = count &- MemoryLayout<Word>.size
+        let tail = source.loadUnaligned(fromByteOffset: last, as: type)
+        at.storeBytes(of: source.loadUnaligned(as: type), as: type)
+        at.storeBytes(of: tail, toByteOffset: last, as: type)
+    }
+
     // MARK: Numbers
 
     /// The decimal digits of `value`; a negative one, which no count of ours is, shows as 0.
     @inlinable @inline(__always)
-    public mutating func put(decimal value: Int) {
-        if value >= 0, value < 10 {
-            put(UInt8(truncatingIfNeeded: 0x30 &+ value))
-        } else {
-            put(digits: UInt(max(0, value)))
-        }
-    }
+    public mutating func put(decimal value: Int) { advance(to: Digits.write(UInt(max(0, value)), at: at)) }
 
     /// Milliseconds with three decimals, truncated to the microsecond; never negative.
+    @inlinable @inline(__always)
     public mutating func put(milliseconds nanoseconds: Int64) {
-        let microseconds = UInt(max(0, nanoseconds)) / 1_000
-        let whole = microseconds / 1_000
-        let rest = microseconds &- whole &* 1_000
-        put(decimal: Int(whole))
-        check(4)
-        at.storeBytes(of: 0x2E, as: UInt8.self)
-        at.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 &+ rest / 100), toByteOffset: 1, as: UInt8.self)
-        storePair(rest % 100, at: 2)
-        at += 4
+        advance(to: Digits.write(milliseconds: nanoseconds, at: at))
     }
 
-    /// `value`, below 1,000, in three digits.
+    /// `value` in sixteen lower-case hexadecimal digits.
     @inlinable @inline(__always)
-    public mutating func put(threeDigits value: Int) {
-        check(3)
-        let value = UInt(value)
-        at.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 &+ value / 100 % 10), as: UInt8.self)
-        storePair(value % 100, at: 1)
-        at += 3
-    }
+    public mutating func put(hex value: UInt64) { advance(to: Digits.write(hex: value, at: at)) }
 
-    /// The decimal digits of `value`.
-    public mutating func put(digits value: UInt) {
-        let count = Self.digits(of: value)
-        check(count)
-        var rest = value
-        var place = count
-        while rest >= 100 {
-            place &-= 2
-            storePair(rest % 100, at: place)
-            rest /= 100
-        }
-        if rest >= 10 {
-            storePair(rest, at: 0)
-        } else {
-            at.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 &+ rest), as: UInt8.self)
-        }
-        at += count
-    }
-
-    @inline(__always)
-    private static func digits(of value: UInt) -> Int {
-        // As many as its bits make, rounded down (1,233 / 4,096 is just above the logarithm of 2), or one more.
-        let bits = UInt.bitWidth &- (value | 1).leadingZeroBitCount
-        let count = (bits &* 1_233) >> 12
-        return value < powersOfTen[count] ? max(count, 1) : count &+ 1
-    }
-
-    /// 1, 10, 100 and so on up to the largest that there is.
-    private static let powersOfTen: InlineArray<20, UInt> = [
-        1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000,
-        100_000_000_000, 1_000_000_000_000, 10_000_000_000_000, 100_000_000_000_000, 1_000_000_000_000_000,
-        10_000_000_000_000_000, 100_000_000_000_000_000, 1_000_000_000_000_000_000, 10_000_000_000_000_000_000,
-    ]
-
-    /// Two digits of a value below 100. - Precondition: the room was checked.
+    /// What was written up to `place` took no more of the slack than there is: now it has to be inside.
     @inlinable @inline(__always)
-    func storePair(_ value: UInt, at offset: Int) {
-        let pairs: StaticString = """
-            0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
-            5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899
-            """
-        // Two hundred digits, of which `value` below a hundred picks two.
-        let pair = UnsafeRawPointer(pairs.utf8Start).loadUnaligned(fromByteOffset: Int(value) &* 2, as: UInt16.self)
-        at.storeBytes(of: pair, toByteOffset: offset, as: UInt16.self)
+    mutating func advance(to place: UnsafeMutableRawPointer) {
+        precondition(place <= end, "more than the room that was asked for")
+        at = place
+    }
+
+    // MARK: Runs
+
+    /// Puts literals and numbers of `room` bytes at most together: one comparison for all of them.
+    ///
+    /// - Precondition: the bound is right. Tests see that it is: a debug build compares at each put.
+    @inlinable @inline(__always)
+    public mutating func put(upTo room: Int, _ write: (inout ByteRun) -> Void) {
+        check(room)
+        var run = ByteRun(at, end: at + room)
+        write(&run)
+        advance(to: run.at)
     }
 
     // MARK: JSON
@@ -160,25 +174,10 @@ public struct ByteCursor: ~Copyable {
     /// Copies fewer than sixteen bytes behind the quote and says whether all stand for themselves in a JSON string.
     /// - Precondition: there is room for sixteen.
     private func copyShort(_ from: UnsafeRawPointer, _ count: Int) -> Bool {
-        let to = at + 1
-        // Two words that overlap, of the largest size that fits.
-        func copy<Word: BitwiseCopyable>(_ type: Word.Type) {
-            let last = count &- MemoryLayout<Word>.size
-            let tail = from.loadUnaligned(fromByteOffset: last, as: type)
-            to.storeBytes(of: from.loadUnaligned(as: type), as: type)
-            to.storeBytes(of: tail, toByteOffset: last, as: type)
-        }
-        if count >= 8 {
-            copy(UInt64.self)
-        } else if count >= 4 {
-            copy(UInt32.self)
-        } else if count >= 2 {
-            copy(UInt16.self)
-        } else if count == 1 {
-            copy(UInt8.self)
-        }
+        let inside = ByteCursor(at + 1, end: end)
+        inside.copy(from, count)
         // What lies behind the copied bytes is ours too, and of no account.
-        let found = weir_json_specials16(to.assumingMemoryBound(to: UInt8.self))
+        let found = weir_json_specials16((at + 1).assumingMemoryBound(to: UInt8.self))
         return found & ((1 << UInt32(count)) &- 1) == 0
     }
 
@@ -215,9 +214,9 @@ extension ByteWriter {
     /// Appends what `write` puts, at most `room` bytes.
     @inlinable @inline(__always)
     public mutating func append(upTo room: Int, _ write: (inout ByteCursor) -> Void) {
-        appendUninitialized(room) { memory in
+        appendUninitialized(room + ByteCursor.slack) { memory in
             let start = memory.baseAddress.unsafelyUnwrapped
-            var cursor = ByteCursor(start, end: start + memory.count)
+            var cursor = ByteCursor(start, end: start + (memory.count - ByteCursor.slack))
             write(&cursor)
             return cursor.position - start
         }

@@ -2,7 +2,8 @@ import Glibc
 
 /// Where a piece of text lies in the buffer that it was parsed from: eight bytes, valid as long as the buffer is.
 ///
-/// Parsers return these instead of copies; 2 GiB is more than any buffer may hold.
+/// Parsers return these instead of copies; 2 GiB is more than any buffer may hold. What every stage asks of them is
+/// `@inlinable`, as ``ByteCursor`` is.
 public struct ByteRange: Equatable, Hashable, BitwiseCopyable, Sendable {
     public var start: Int32
     public var count: Int32
@@ -15,7 +16,9 @@ public struct ByteRange: Equatable, Hashable, BitwiseCopyable, Sendable {
 
     public static var empty: ByteRange { ByteRange(start: 0, count: 0) }
     public var isEmpty: Bool { count == 0 }
+    @inlinable @inline(__always)
     public var end: Int { Int(start) + Int(count) }
+    @inlinable @inline(__always)
     public var range: Range<Int> { Int(start)..<end }
     /// The same bytes in a buffer that has `offset` more of them in front.
     public func moved(by offset: Int) -> ByteRange { ByteRange(start: Int(start) + offset, count: Int(count)) }
@@ -23,8 +26,8 @@ public struct ByteRange: Equatable, Hashable, BitwiseCopyable, Sendable {
 
 extension Span where Element == UInt8 {
     /// The bytes of `range`. - Precondition: the range was parsed from this buffer.
+    @inlinable @inline(__always)
     @_lifetime(copy self)
-    @inline(__always)
     public func extracting(_ range: ByteRange) -> Span<UInt8> { extracting(range.range) }
 
     /// A string of these bytes; invalid UTF-8 is repaired. Allocates: not for the hot path.
@@ -33,11 +36,13 @@ extension Span where Element == UInt8 {
     }
 
     /// Whether these are exactly the bytes of `text`.
+    @inlinable @inline(__always)
     public func equals(_ text: StaticString) -> Bool {
-        guard count == text.utf8CodeUnitCount else { return false }
+        let length = text.utf8CodeUnitCount
+        guard count == length else { return false }
         return withUnsafeBufferPointer { bytes in
-            // Both have `count` bytes.
-            bytes.baseAddress.map { memcmp($0, text.utf8Start, bytes.count) == 0 } ?? true
+            // Both have so many bytes; a literal's length is known when this is compiled, so it is a few words.
+            bytes.baseAddress.map { memcmp($0, text.utf8Start, length) == 0 } ?? true
         }
     }
 

@@ -147,7 +147,11 @@ public struct ByteWriter: ~Copyable {
     /// `value` in decimal digits.
     public mutating func append(decimal value: Int) {
         if value < 0 { append(0x2D) }
-        append(upTo: 20) { $0.put(digits: value.magnitude) }
+        // A magnitude has twenty digits at most, and what is written goes no further.
+        appendUninitialized(20) { room in
+            let start = room.baseAddress.unsafelyUnwrapped
+            return Digits.write(value.magnitude, at: start) - start
+        }
     }
 
     /// `value` in lower-case hexadecimal digits, without leading zeros unless `digits` asks for a width.
@@ -156,28 +160,15 @@ public struct ByteWriter: ~Copyable {
         if width < digits { width = digits }
         reserve(16)
         let target = UnsafeMutableRawPointer(base.unsafelyUnwrapped + count)
-        let low = Self.hexDigits(of: UInt32(truncatingIfNeeded: value))
+        let low = Digits.hex(UInt32(truncatingIfNeeded: value))
         if width <= 8 {
             target.storeBytes(of: low >> UInt64(64 - width * 8), as: UInt64.self)
         } else {
-            let high = Self.hexDigits(of: UInt32(truncatingIfNeeded: value >> 32))
+            let high = Digits.hex(UInt32(truncatingIfNeeded: value >> 32))
             target.storeBytes(of: high >> UInt64(128 - width * 8), as: UInt64.self)
             target.storeBytes(of: low, toByteOffset: width - 8, as: UInt64.self)
         }
         count += width
-    }
-
-    /// Eight hexadecimal digits, made all at once in one word, the first one lowest.
-    @inline(__always)
-    private static func hexDigits(of value: UInt32) -> UInt64 {
-        // Spreads the eight nibbles over eight bytes, the first one lowest in memory.
-        var word = UInt64(value.byteSwapped)
-        word = (word | word << 16) & 0x0000_FFFF_0000_FFFF
-        word = (word | word << 8) & 0x00FF_00FF_00FF_00FF
-        word = (word >> 4 & 0x000F_000F_000F_000F) | (word & 0x000F_000F_000F_000F) << 8
-        // 0x30 to each, and 0x27 more where the nibble is above nine: adding six carries into bit four there.
-        let letters = (word &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
-        return (word &+ 0x3030_3030_3030_3030 &+ letters &* 0x27).littleEndian
     }
 
     mutating func grow(to needed: Int) {

@@ -7,16 +7,18 @@ import Wire
 
 @Suite struct AccessRecordTests {
     private func line(
-        _ record: AccessRecord, id: [UInt8] = Array("req-1".utf8), model: [UInt8] = [], principal: String? = nil,
-        pool: String? = nil, fallback: String? = nil, replica: String? = nil, client: String = "-"
+        _ record: AccessRecord, id: String = "req-1", principal: String? = nil,
+        model: (name: [UInt8], pool: String)? = nil,
+        fallback: String? = nil, replica: String? = nil, client: String = "-"
     ) -> String {
         var out = ByteWriter()
         var timestamp = TimestampText()
-        let shown = principal.map { LogText($0).json } ?? Array("null".utf8)
+        let shown = principal.map { LogText($0) } ?? .null
         record.append(
-            to: &out, timestamp: &timestamp, requestID: id.span, model: model.span, principal: shown.span,
-            pool: pool.map { LogText($0) }, fallback: fallback.map { LogText($0) },
-            replica: replica.map { LogText($0) }, client: LogText(client))
+            to: &out, timestamp: &timestamp, requestID: id.utf8Span.span,
+            principal: shown.json.bytes, request: LogText(method: "POST", path: "chat_completions", model: model),
+            fallback: fallback.map { LogText($0) }, replica: replica.map { LogText($0) } ?? .null,
+            client: LogText(client))
         return out.bytes.text
     }
 
@@ -26,8 +28,8 @@ import Wire
     }
 
     @Test func `a full record is one line with every member in its place`() {
-        var record = AccessRecord(
-            time: WallTime(nanosecondsSinceEpoch: 1_789_372_987_042_000_000), method: "POST", path: "chat_completions")
+        let record = AccessRecord()
+        record.time = WallTime(nanosecondsSinceEpoch: 1_789_372_987_042_000_000)
         record.hasSession = true
         record.isStream = true
         record.status = 200
@@ -50,13 +52,13 @@ import Wire
 
             """
         let line = line(
-            record, model: Array("tiny".utf8), principal: "key_1", pool: "chat", fallback: "small", replica: "gpu-a",
-            client: "192.0.2.7")
+            record, principal: "key_1", model: (Array("tiny".utf8), "chat"), fallback: "small",
+            replica: "gpu-a", client: "192.0.2.7")
         #expect(line == expected)
     }
 
     @Test func `what is not known is null, and a refused credential says why`() throws {
-        var record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "GET", path: "models")
+        let record = AccessRecord()
         record.tokenProblem = .badSignature
         record.outcome = Outcome(.invalidAPIKey(.badSignature))
         let found = try members(line(record))
@@ -80,27 +82,31 @@ import Wire
                     return isText ? [0x22, 0x5C, 0x0A, 0x61, 0x7F, 0xC3, 0xA9, 0x00][Int(byte % 8)] : byte
                 }
             }
-            var record = AccessRecord(
-                time: WallTime(secondsSinceEpoch: Int64(generator.next() % 4_000_000_000)), method: "POST",
-                path: "other")
+            let record = AccessRecord()
+            record.time = WallTime(secondsSinceEpoch: Int64(generator.next() % 4_000_000_000))
             let principal = String(decoding: bytes(), as: UTF8.self)
             record.status = Int(generator.next() % 600)
             record.duration = Interval(nanoseconds: Int64(truncatingIfNeeded: generator.next()))
-            let (id, model) = (bytes(), bytes())
-            let line = line(record, id: id, model: model, principal: principal)
+            record.usage = Usage(
+                promptTokens: Int(truncatingIfNeeded: generator.next()), completionTokens: .max)
+            (record.bytesIn, record.bytesOut, record.attempts, record.resumes) = (.max, .max, .max, .max)
+            (record.timeToFirstToken, record.queueWait) = (.nanoseconds(.max), .nanoseconds(.max))
+            record.overhead = .nanoseconds(.max)
+            let model = bytes()
+            let line = line(record, principal: principal, model: (model, "chat"))
             #expect(line.hasSuffix("}\n") && line.utf8.count { $0 == 0x0A } == 1)
             #expect(line.utf8.count < 4096)
             let found = try members(line)
             #expect(found["status"] == .integer(record.status))
-            if id.count <= 128, let text = String(validating: id, as: UTF8.self) {
-                #expect(found["id"] == .string(text))
+            if model.count <= 128, let text = String(validating: model, as: UTF8.self) {
+                #expect(found["model"] == .string(text))
             }
         }
     }
 
     @Test func `long text is cut between characters`() throws {
-        let record = AccessRecord(time: WallTime(secondsSinceEpoch: 0), method: "POST", path: "other")
-        let found = try members(line(record, model: Array(("a" + String(repeating: "é", count: 100)).utf8)))
+        let name = "a" + String(repeating: "é", count: 100)
+        let found = try members(line(AccessRecord(), model: (Array(name.utf8), "chat")))
         #expect(found["model"] == .string("a" + String(repeating: "é", count: 63)))
     }
 }

@@ -64,16 +64,18 @@ import Testing
             ("weir_replica_requests_total{pool=\"embed\",replica=\"a\",result=\"ok\"}", {
                 $0.attempted(.ok, replica: 2)
             }),
-            ("weir_limiter_decisions_total{decision=\"allowed\"}", { $0.limiterAllowed() }),
-            ("weir_limiter_decisions_total{decision=\"rejected_quota\"}", { $0.limiterRejected(.quota) }),
-            ("weir_authentication_failures_total{reason=\"wrong_issuer\"}", { $0.authenticationFailed(.wrongIssuer) }),
-            ("weir_token_cache_lookups_total{result=\"hit\"}", { $0.tokenCache(hit: true) }),
-            ("weir_token_cache_lookups_total{result=\"miss\"}", { $0.tokenCache(hit: false) }),
-            ("weir_client_disconnects_total", { $0.clientGone() }),
+            ("weir_limiter_decisions_total{decision=\"allowed\"}", { $0.connections.admitted() }),
+            ("weir_limiter_decisions_total{decision=\"rejected_quota\"}", { $0.connections.rejected(.quota) }),
+            ("weir_authentication_failures_total{reason=\"wrong_issuer\"}", {
+                $0.connections.authenticationFailed(.wrongIssuer)
+            }),
+            ("weir_token_cache_lookups_total{result=\"hit\"}", { $0.connections.tokenCacheHit() }),
+            ("weir_token_cache_lookups_total{result=\"miss\"}", { $0.connections.tokenCacheMissed() }),
+            ("weir_client_disconnects_total", { $0.connections.requestEnded(.ended(Outcome(.clientGone))) }),
             ("weir_connections_refused_total", { $0.connectionRefused() }),
             ("weir_tls_handshake_failures_total", { $0.handshakeFailed() }),
-            ("weir_received_bytes_total", { $0.transferred(bytesIn: 1, bytesOut: 0) }),
-            ("weir_sent_bytes_total", { $0.transferred(bytesIn: 0, bytesOut: 1) }),
+            ("weir_received_bytes_total", { $0.connections.requestEnded(.ended(.ok, bytesIn: 1)) }),
+            ("weir_sent_bytes_total", { $0.connections.requestEnded(.ended(.ok, bytesOut: 1)) }),
         ]
         for (series, count) in cases {
             let telemetry = telemetry(shape)
@@ -104,7 +106,7 @@ import Testing
         old.requestEnded(.ok, pool: 1, duration: .zero)
         old.attempted(.ok, replica: 2)
         old.attempted(.ok, replica: 0)
-        old.limiterAllowed()
+        old.connections.admitted()
         telemetry.reshape(
             to: TelemetryShape(pools: ["new", "embed"], replicas: [.init("c", pool: 0), .init("a", pool: 1)]))
         old.requestEnded(.ok, pool: 1, duration: .zero)

@@ -69,7 +69,10 @@ import Testing
     }
 
     @Test func `release builds find what crosses modules by themselves, with one exception`() throws {
-        for file in try SourceTree.sources.get() where !file.path.hasSuffix("Sources/Wire/ByteCursor.swift") {
+        let exceptions = ["ByteCursor", "ByteRange", "ByteRun", "Digits", "ReadyBytes"].map {
+            "Sources/Wire/\($0).swift"
+        }
+        for file in try SourceTree.sources.get() where !exceptions.contains(where: file.path.hasSuffix) {
             for (number, line) in file.code.enumerated() {
                 #expect(
                     !line.contains("@inlinable") && !line.contains("@usableFromInline"), "\(file.path):\(number + 1)")

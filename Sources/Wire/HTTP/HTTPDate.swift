@@ -6,21 +6,31 @@ import GatewayCore
 /// - Isolation: its loop's.
 /// Source: RFC 9110 §5.6.7 (`IMF-fixdate`), §6.6.1.
 package struct HTTPDate: ~Copyable {
-    private var second = Int64.min
-    private var line = ByteWriter(capacity: 64)
+    /// When the second began that the line shows.
+    private var second = WallTime(nanosecondsSinceEpoch: .min)
+    private var line = InlineArray<37, UInt8>(repeating: 0x20)
 
     package init() {}
 
-    /// Appends `date: Sun, 06 Nov 1994 08:49:37 GMT` and the line end.
+    /// Puts `date: Sun, 06 Nov 1994 08:49:37 GMT` and the line end.
+    package mutating func put(on cursor: inout ByteCursor, now: WallTime) {
+        let since = now.nanosecondsSinceEpoch &- second.nanosecondsSinceEpoch
+        if UInt64(bitPattern: since) >= 1_000_000_000 { write(now.secondsSinceEpoch) }
+        cursor.put(line)
+    }
+
     package mutating func append(to writer: inout ByteWriter, now: WallTime) {
-        if now.secondsSinceEpoch != second {
-            second = now.secondsSinceEpoch
-            line.removeAll()
-            line.append("date: ")
-            line.append(httpDate: second)
-            line.appendLineEnd()
-        }
-        writer.append(line.bytes)
+        writer.append(upTo: 37) { put(on: &$0, now: now) }
+    }
+
+    @inline(never)
+    private mutating func write(_ seconds: Int64) {
+        second = WallTime(secondsSinceEpoch: seconds)
+        var text = ByteWriter(capacity: 64)
+        text.append("date: ")
+        text.append(httpDate: seconds)
+        text.appendLineEnd()
+        for index in 0..<min(text.count, 37) { line[index] = text.bytes[index] }
     }
 }
 
