@@ -24,61 +24,23 @@ static inline uint32_t weir_bits(weir_mask16 mask) {
     return word;
 }
 
-// What ends the plain run of a JSON string: a quote, a backslash, a control character or a byte that is not ASCII.
-// Exchanging 0x20 and 0x22 makes the quote a neighbour of the control characters; as signed numbers, so is the rest.
-static inline weir_mask16 weir_json_specials(weir_bytes16 bytes) { return ((bytes ^ 2) < 0x21) | (bytes == 0x5C); }
-
-static inline uint32_t weir_json_specials16(const uint8_t *at) {
-    return weir_bits(weir_json_specials(weir_load16(at)));
-}
-
 #ifdef __x86_64__
 typedef int8_t weir_bytes32 __attribute__((ext_vector_type(32)));
 typedef char weir_mask32 __attribute__((ext_vector_type(32)));
+typedef _Bool weir_bits32 __attribute__((ext_vector_type(32)));
 
 #define WEIR_AVX2 static inline __attribute__((always_inline, target("avx2")))
 #define WEIR_HAS_AVX2 __builtin_cpu_supports("avx2")
-#define WEIR_WIDE(function) function
 
-// The index of the first 64 of `count` bytes that hold one that `finds` looks for, or of the rest; needs AVX2.
-WEIR_AVX2 size_t weir_run_wide(const uint8_t *at, size_t count, weir_mask32 (*finds)(weir_bytes32)) {
-    size_t index = 0;
-    for (; index + 64 <= count; index += 64) {
-        weir_bytes32 first, second;
-        __builtin_memcpy(&first, at + index, sizeof first);
-        __builtin_memcpy(&second, at + index + 32, sizeof second);
-        if (__builtin_reduce_or(finds(first) | finds(second))) break;
-    }
-    return index;
-}
-
-WEIR_AVX2 weir_mask32 weir_json_specials32(weir_bytes32 bytes) { return ((bytes ^ 2) < 0x21) | (bytes == 0x5C); }
-
-__attribute__((target("avx2"))) static size_t weir_json_plain_run_wide(const uint8_t *at, size_t count) {
-    return weir_run_wide(at, count, weir_json_specials32);
+WEIR_AVX2 uint32_t weir_bits_wide(weir_mask32 mask) {
+    weir_bits32 bits = __builtin_convertvector(mask, weir_bits32);
+    uint32_t word;
+    __builtin_memcpy(&word, &bits, sizeof word);
+    return word;
 }
 #else
 #define WEIR_HAS_AVX2 0
-#define WEIR_WIDE(function) NULL
 #endif
-
-// The index of the first byte that `look` finds in the whole sixteens of `count` bytes; behind them when there is none.
-// `wide` finds about where that is, when it is far.
-static inline __attribute__((always_inline)) size_t weir_run(
-    const uint8_t *at, size_t count, uint32_t (*look)(const uint8_t *), size_t (*wide)(const uint8_t *, size_t)) {
-    size_t index = 0;
-    if (wide && count >= 128 && WEIR_HAS_AVX2) index = wide(at, count);
-    for (; index + 16 <= count; index += 16) {
-        uint32_t found = look(at + index);
-        if (found) return index + (size_t)__builtin_ctz(found);
-    }
-    return index;
-}
-
-// The index of the first of those in `count` bytes, a multiple of sixteen; `count` when there is none.
-static inline size_t weir_json_plain_run(const uint8_t *at, size_t count) {
-    return weir_run(at, count, weir_json_specials16, WEIR_WIDE(weir_json_plain_run_wide));
-}
 
 // A line feed or a carriage return.
 static inline uint32_t weir_line_ends16(const uint8_t *at) {
@@ -87,16 +49,35 @@ static inline uint32_t weir_line_ends16(const uint8_t *at) {
 }
 
 #ifdef __x86_64__
-WEIR_AVX2 weir_mask32 weir_line_ends32(weir_bytes32 bytes) { return (bytes == '\n') | (bytes == '\r'); }
+WEIR_AVX2 uint32_t weir_line_ends32(const uint8_t *at) {
+    weir_bytes32 bytes;
+    __builtin_memcpy(&bytes, at, sizeof bytes);
+    return weir_bits_wide((bytes == '\n') | (bytes == '\r'));
+}
 
+// For thirty-two bytes at least.
 __attribute__((target("avx2"))) static size_t weir_line_run_wide(const uint8_t *at, size_t count) {
-    return weir_run_wide(at, count, weir_line_ends32);
+    uint32_t found;
+    size_t index = 0;
+    for (; index + 32 <= count; index += 32) {
+        if ((found = weir_line_ends32(at + index))) return index + (size_t)__builtin_ctz(found);
+    }
+    // What is left is the end of the last thirty-two.
+    if (index == count || !(found = weir_line_ends32(at + count - 32) >> (index + 32 - count))) return count;
+    return index + (size_t)__builtin_ctz(found);
 }
 #endif
 
 // The index of the first of those in `count` bytes; `count` when there is none.
 static inline size_t weir_line_run(const uint8_t *at, size_t count) {
-    size_t index = weir_run(at, count, weir_line_ends16, WEIR_WIDE(weir_line_run_wide));
+#ifdef __x86_64__
+    if (count >= 32 && WEIR_HAS_AVX2) return weir_line_run_wide(at, count);
+#endif
+    size_t index = 0;
+    for (; index + 16 <= count; index += 16) {
+        uint32_t found = weir_line_ends16(at + index);
+        if (found) return index + (size_t)__builtin_ctz(found);
+    }
     while (index < count && at[index] != '\n' && at[index] != '\r') index++;
     return index;
 }
@@ -155,14 +136,6 @@ static inline __attribute__((always_inline)) size_t weir_find_lines(
 
 #ifdef __x86_64__
 typedef uint8_t weir_unsigned32 __attribute__((ext_vector_type(32)));
-typedef _Bool weir_bits32 __attribute__((ext_vector_type(32)));
-
-WEIR_AVX2 uint32_t weir_bits_wide(weir_mask32 mask) {
-    weir_bits32 bits = __builtin_convertvector(mask, weir_bits32);
-    uint32_t word;
-    __builtin_memcpy(&word, &bits, sizeof word);
-    return word;
-}
 
 WEIR_AVX2 uint32_t weir_field_controls32(const uint8_t *at) {
     weir_bytes32 bytes;

@@ -217,9 +217,9 @@ package struct AnswerStream: ~Copyable {
 
     mutating func pass(_ data: Span<UInt8>, whole: Span<UInt8>, _ out: inout ByteWriter) {
         if SSEScanner.isDone(data) { return endedByMarker() }
-        let chunk: ChatChunk
+        var chunk = ChatChunk()
         do throws(JSONProblem) {
-            chunk = try ChatChunk.read(data)
+            try chunk.fill(from: data)
         } catch {
             return fail(.malformedEvent)
         }

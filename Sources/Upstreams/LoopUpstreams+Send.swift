@@ -312,7 +312,8 @@ extension LoopUpstreams {
     private func readFacts(of connection: ClientConnection, into call: UpstreamCall) -> UpstreamFailure? {
         connection.withBody { body in
             do throws(JSONProblem) {
-                let reply = try ChatChunk.read(body)
+                var reply = ChatChunk()
+                try reply.fill(from: body)
                 if reply.isError {
                     call.keep(inBandError: body)
                     return .inBandError

@@ -216,7 +216,6 @@ import Testing
             #expect(text(chunk.id, event) == #""i""#)
             #expect(text(chunk.created, event) == "7")
             #expect(text(chunk.model, event) == #""m""#)
-            #expect(text(chunk.objectName, event) == #""chat.completion.chunk""#)
         }
         #expect(chunks[0].choice.hasRole && !chunks[0].hasContent)
         #expect(text(chunks[1].choice.content.raw, events[1]) == #"a\n"#)
@@ -237,7 +236,6 @@ import Testing
         let chunks = try events.map { try ChatChunk.read($0.span) }
         #expect(chunks.count == 2)
         #expect(text(chunks[0].choice.text.raw, events[0]) == "x")
-        #expect(text(chunks[0].objectName, events[0]) == #""text_completion""#)
         #expect(chunks[1].choice.finish == .toolCalls && !chunks[1].hasContent)
     }
 

@@ -66,6 +66,59 @@ import Testing
         #expect(read > 4_000)
     }
 
+    @Test func `a usual chunk says the same with white space in it, and is refused where it is spoiled`() throws {
+        let text = #"Hello, \"wörld\", and a good deal more than one look can see 😀"#
+        let beginning = #"{"id":"chatcmpl-0123456789abcdef0123456789","object":"chat.completion"#
+        let usual = [
+            #".chunk","created":1700000000,"model":"m-1","choices":[{"index":0,"delta":{"content":""# + text
+                + #""},"finish_reason":null}]}"#,
+            #".chunk","created":1700000000,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","#
+                + #""content":""},"logprobs":null,"finish_reason":null}],"usage":{"prompt_tokens":7,"#
+                + #""total_tokens":7}}"#,
+            #".chunk","created":7,"model":"a model with a long name","choices":[{"index":0,"delta":{"content":"x"},"#
+                + #""logprobs":null,"finish_reason":null,"token_ids":[1,2]}],"usage":{"prompt_tokens":12,"#
+                + #""total_tokens":1234567,"completion_tokens":9}}"#,
+            #".chunk","created":1700000000,"model":"m","choices":[],"usage":{"prompt_tokens":12345678,"#
+                + #""completion_tokens":64,"total_tokens":0}}"#,
+            #"","created":1700000000,"model":"m-1","choices":[{"index":0,"message":{"role":"assistant","#
+                + #""content":""# + text + #""},"logprobs":null,"finish_reason":"stop"}],"#
+                + #""usage":{"prompt_tokens":200,"completion_tokens":64,"#
+                + #""total_tokens":264,"prompt_tokens_details":{"cached_tokens":3,"audio_tokens":0}},"x":"b1"}"#,
+            #"","created":1700000000,"model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":null,"#
+                + #""tool_calls":[{"id":"a"}]},"finish_reason":"stop"}],"system_fingerprint":"b1"}"#,
+        ].map { Array((beginning + $0).utf8) }
+        for bytes in usual {
+            let plain = try #require(PlainJSON.read(bytes))
+            let chunk = try ChatChunk.read(bytes.span)
+            compare(chunk, bytes, with: plain)
+            let spaced = Array(
+                String(decoding: bytes, as: UTF8.self).replacing(#"":"#, with: #"" : "#)
+                    .replacing(#",""#, with: #", ""#).utf8)
+            let other = try ChatChunk.read(spaced.span)
+            compare(other, spaced, with: plain)
+            #expect(other.usage == chunk.usage && other.isAborted == chunk.isAborted)
+            #expect(other.finished == chunk.finished && other.unfinished == chunk.unfinished)
+            #expect(other.hasContent == chunk.hasContent && other.hasTokenIDs == chunk.hasTokenIDs)
+            for (chunk, bytes) in [(chunk, bytes), (other, spaced)] where chunk.choiceCount > 0 {
+                #expect(PlainJSON.read(Array(bytes[chunk.choice.delta.range]))?["content"] != nil)
+                #expect(bytes[chunk.object.range] == bytes[...])
+            }
+            for place in bytes.indices {
+                for byte in Array(#""\{}[],:0x "#.utf8) + [0x1F, 0x80] where bytes[place] != byte {
+                    var bad = bytes
+                    bad[place] = byte
+                    guard let meant = PlainJSON.read(bad, allowsLoneSurrogates: true) else {
+                        #expect(throws: JSONProblem.self, "\(String(decoding: bad, as: UTF8.self))") {
+                            try ChatChunk.read(bad.span)
+                        }
+                        continue
+                    }
+                    compare(try ChatChunk.read(bad.span), bad, with: meant)
+                }
+            }
+        }
+    }
+
     // MARK: Comparing
 
     private func compare(_ chunk: ChatChunk, _ bytes: [UInt8], with plain: PlainJSON) {
@@ -83,7 +136,7 @@ import Testing
         let finish = choices.first?["finish_reason"]?.text
         #expect((chunk.choice.finish == .none) == (finish == nil || finish == ""), "\(shown)")
         #expect(chunk.choice.index == choices.first?["index"]?.int ?? 0, "\(shown)")
-        let delta = choices.first?["delta"]
+        let delta = choices.first?["delta"] ?? choices.first?["message"]
         #expect(chunk.choice.content.text(in: bytes.span) == delta?["content"]?.text ?? "", "\(shown)")
         #expect(chunk.choice.role.text(in: bytes.span) == delta?["role"]?.text ?? "", "\(shown)")
         let usage = plain["usage"]

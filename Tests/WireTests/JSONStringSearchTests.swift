@@ -1,3 +1,4 @@
+import CVectors
 import TestSupport
 import Testing
 
@@ -17,6 +18,23 @@ import Testing
                     }
                 }
             }
+        }
+    }
+
+    @Test func `a string is read as far by sixteen bytes at a time as by sixty-four`() {
+        var generator = SplitMix64(seed: 12)
+        let texts = ["a", #"\n"#, #"\""#, #"\u00e9"#, "é", "€", "😀", "\"", "\u{1F}"]
+        let pieces = texts.map { Array($0.utf8) } + [[0xC3], [0xED, 0xA0]]
+        for _ in 0..<20_000 {
+            var bytes: [UInt8] = []
+            for _ in 0..<Int.random(in: 1...6, using: &generator) {
+                bytes += [UInt8](repeating: 0x61, count: [0, 1, 7, 31, 70, 200].randomElement(using: &generator)!)
+                bytes += pieces.randomElement(using: &generator)!
+            }
+            let start = Int.random(in: 0...bytes.count, using: &generator)
+            let narrow = bytes.withUnsafeBufferPointer { weir_json_string_run_narrow($0.baseAddress, start, $0.count) }
+            let wide = JSONStringSearch.run(in: bytes.span, from: start)
+            #expect(wide.end == narrow.end && wide.hasEscapes == (narrow.has_escapes != 0), "\(bytes) from \(start)")
         }
     }
 
@@ -42,10 +60,10 @@ import Testing
                 bytes[Int.random(in: 1..<bytes.count, using: &generator)] = UInt8.random(
                     in: 0x80...0xFF, using: &generator)
             }
-            bytes += [0x62]
-            let end = JSONStringSearch.endOfNonASCII(in: bytes.span, from: 1)
             let isValid = String(validating: bytes, as: UTF8.self) != nil
-            #expect((end == bytes.count - 1) == isValid)
+            // Behind the last characters there must be something to look at.
+            let run = JSONStringSearch.run(in: (bytes + [0x22, 0x20, 0x20, 0x20]).span, from: 1)
+            #expect((run.end == bytes.count) == isValid && !run.hasEscapes)
             if isValid { good += 1 }
         }
         #expect(good > 1_000 && good < 19_000)

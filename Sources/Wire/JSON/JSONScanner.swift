@@ -39,15 +39,16 @@ package struct JSONNumber: Equatable, Sendable {
 ///     }
 ///     try scanner.finish()
 ///
-/// - Cost: no allocation; plain string bytes pass sixteen at a time (``JSONStringSearch``).
+/// - Cost: no allocation; plain string bytes pass sixteen or sixty-four at a time (``JSONStringSearch``).
 package struct JSONScanner: ~Escapable {
     package static var depthMax: Int { 64 }
 
     let bytes: Span<UInt8>
-    /// The next byte to read.
-    package internal(set) var at = 0
-    /// Whether an opening bracket was just passed, so that no comma may come.
-    var isFirst = false
+    /// The next byte to read. Before a member or an element, the one that must come first: the bracket that was just
+    /// opened, or a comma.
+    var at = 0
+    /// That byte, and a quote: what a member begins with as programs write it.
+    var lead = Self.comma
     var depth = 0
     /// Engines may cut a surrogate pair between two events; a client has no reason to.
     let allowsLoneSurrogates: Bool
@@ -74,39 +75,38 @@ package struct JSONScanner: ~Escapable {
         }
     }
 
-    /// Enters the object that comes next.
+    /// Enters the object that comes next; `at` stays on its bracket.
     @inline(__always)
     package mutating func openObject() throws(JSONProblem) { try open(UInt8(ascii: "{")) }
 
-    /// Enters the array that comes next.
+    /// Enters the array that comes next; `at` stays on its bracket.
     @inline(__always)
     package mutating func openArray() throws(JSONProblem) { try open(UInt8(ascii: "[")) }
 
     /// Moves to the value of the next member and returns its name; `nil` when the object ended here.
     ///
-    /// - Cost: some thirty instructions for `,"name":` as programs write it; any other spelling goes the long way.
+    /// - Cost: two dozen instructions for `,"name":` as programs write it; any other spelling goes the long way.
     @inline(__always)
     package mutating func member() throws(JSONProblem) -> JSONString? {
         if at < bytes.count, bytes[unchecked: at] == UInt8(ascii: "}") {
             close()
             return nil
         }
-        let quote = isFirst ? at : at &+ 1
-        // The shortest member is `"":0}`.
-        guard quote &+ 5 <= bytes.count, bytes.count >= 16, bytes[unchecked: quote] == UInt8(ascii: "\""),
-            isFirst || bytes[unchecked: at] == UInt8(ascii: ",")
-        else { return try spacedMember() }
-        var found = JSONStringSearch.specials(in: bytes, from: quote &+ 1)
-        if found == 0, quote &+ 17 < bytes.count {
-            found = JSONStringSearch.specials(in: bytes, from: quote &+ 17) &<< 16
+        let start = nameStart &+ 1
+        // Sixteen bytes of the name and `":` behind them are looked at.
+        guard start > 1, start &+ 18 <= bytes.count else { return try spacedMember() }
+        var end = start &+ JSONStringSearch.plainBytes(in: bytes, at: start)
+        var hasEscapes = false
+        if bytes.uncheckedWord(at: end, as: UInt16.self) != Self.endOfName {
+            guard end &- start == 16 else { return try spacedMember() }
+            (end, hasEscapes) = JSONStringSearch.run(in: bytes, from: end)
+            guard end &+ 2 <= bytes.count, bytes.uncheckedWord(at: end, as: UInt16.self) == Self.endOfName else {
+                return try spacedMember()
+            }
         }
-        let end = quote &+ 1 &+ found.trailingZeroBitCount
-        guard found != 0, end &+ 1 < bytes.count, bytes[unchecked: end] == UInt8(ascii: "\""),
-            bytes[unchecked: end &+ 1] == UInt8(ascii: ":")
-        else { return try spacedMember() }
-        isFirst = false
+        lead = Self.comma
         at = end &+ 2
-        return JSONString(raw: ByteRange(start: quote &+ 1, count: end &- quote &- 1), hasEscapes: false)
+        return JSONString(raw: ByteRange(start: start, count: end &- start), hasEscapes: hasEscapes)
     }
 
     /// Moves to the next element; false when the array ended here.
@@ -116,11 +116,9 @@ package struct JSONScanner: ~Escapable {
     }
 
     /// Only white space may be left.
+    @inline(__always)
     package mutating func finish() throws(JSONProblem) {
-        while at < bytes.count {
-            guard Self.isSpace(bytes[at]) else { throw problem(.trailingBytes) }
-            at += 1
-        }
+        if at != bytes.count { try passSpaceToEnd() }
         guard at <= Int(Int32.max) else { throw problem(.tooLong) }
     }
 
@@ -133,6 +131,7 @@ package struct JSONScanner: ~Escapable {
         return try quoted()
     }
 
+    @inline(__always)
     package mutating func bool() throws(JSONProblem) -> Bool {
         if try significantByte() == UInt8(ascii: "t") {
             try literal("true")
@@ -151,26 +150,26 @@ package struct JSONScanner: ~Escapable {
     package mutating func number() throws(JSONProblem) -> JSONNumber {
         let first = try significantByte()
         let start = at
-        if first == UInt8(ascii: "-") { at += 1 }
+        if first == UInt8(ascii: "-") { at &+= 1 }
         guard at < bytes.count else { throw problem(.endOfText) }
-        if bytes[at] == UInt8(ascii: "0") {
-            at += 1
+        if bytes[unchecked: at] == UInt8(ascii: "0") {
+            at &+= 1
         } else {
             try digits()
         }
         var isInteger = true
-        if at < bytes.count, bytes[at] == UInt8(ascii: ".") {
+        if at < bytes.count, bytes[unchecked: at] == UInt8(ascii: ".") {
             isInteger = false
-            at += 1
+            at &+= 1
             try digits()
         }
-        if at < bytes.count, bytes[at] | 0x20 == UInt8(ascii: "e") {
+        if at < bytes.count, bytes[unchecked: at] | 0x20 == UInt8(ascii: "e") {
             isInteger = false
-            at += 1
-            if at < bytes.count, bytes[at] == UInt8(ascii: "+") || bytes[at] == UInt8(ascii: "-") { at += 1 }
+            at &+= 1
+            if at < bytes.count, bytes[at] == UInt8(ascii: "+") || bytes[at] == UInt8(ascii: "-") { at &+= 1 }
             try digits()
         }
-        return JSONNumber(range: ByteRange(start: start, count: at - start), isInteger: isInteger)
+        return JSONNumber(range: ByteRange(start: start, count: at &- start), isInteger: isInteger)
     }
 
     /// Checks and passes over whatever value comes next. - Out: where it lies.
@@ -192,6 +191,17 @@ package struct JSONScanner: ~Escapable {
 // MARK: The common case, inlined into every reader
 
 extension JSONScanner {
+    @inline(__always)
+    static func lead(_ byte: UInt8) -> UInt16 { UInt16(byte) | UInt16(UInt8(ascii: "\"")) << 8 }
+    @inline(__always)
+    static var comma: UInt16 { lead(UInt8(ascii: ",")) }
+    /// Makes a space of a lead's quote.
+    @inline(__always)
+    static var quoteForSpace: UInt16 { UInt16(UInt8(ascii: "\"") ^ UInt8(ascii: " ")) << 8 }
+    /// `":`
+    @inline(__always)
+    static var endOfName: UInt16 { UInt16(UInt8(ascii: "\"")) | UInt16(UInt8(ascii: ":")) << 8 }
+
     func problem(_ reason: JSONProblem.Reason) -> JSONProblem {
         JSONProblem(at < bytes.count ? reason : .endOfText, at: at)
     }
@@ -199,19 +209,6 @@ extension JSONScanner {
     @inline(__always)
     static func isSpace(_ byte: UInt8) -> Bool {
         byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09
-    }
-
-    /// Passes over `text` if just that comes next: punctuation and names that programs mostly spell and order so.
-    ///
-    /// Whatever differs is read the long way from where this left it.
-    /// - Precondition: `text` begins where a member may: with a comma or, right behind the bracket, with a name.
-    @inline(__always)
-    mutating func take(_ text: StaticString) -> Bool {
-        let count = text.utf8CodeUnitCount
-        guard at &+ count <= bytes.count, bytes.holds(text, at: at) else { return false }
-        at &+= count
-        isFirst = false
-        return true
     }
 
     /// The next byte that is no white space; `at` stands on it.
@@ -226,71 +223,62 @@ extension JSONScanner {
 
     /// Reads the string whose quote `at` stands on.
     @inline(__always)
-    mutating func quoted() throws(JSONProblem) -> JSONString {
-        let start = at &+ 1
-        guard start < bytes.count, bytes.count >= 16 else { return try longString(plain: 0) }
-        var found = JSONStringSearch.specials(in: bytes, from: start)
-        if found == 0, start &+ 16 < bytes.count {
-            found = JSONStringSearch.specials(in: bytes, from: start &+ 16) &<< 16
-        }
-        let end = start &+ found.trailingZeroBitCount
-        guard found != 0 else { return try longString(plain: start &+ 32 <= bytes.count ? 32 : 0) }
-        guard bytes[unchecked: end] == UInt8(ascii: "\"") else { return try longString(plain: 0) }
-        at = end &+ 1
-        return JSONString(raw: ByteRange(start: start, count: end &- start), hasEscapes: false)
-    }
+    mutating func quoted() throws(JSONProblem) -> JSONString { try string(from: at &+ 1) }
 
-    /// Reads a whole number of one to nine digits, if just that comes next and a member or the end behind it.
-    ///
-    /// -1 says nothing: ``number()`` takes what this leaves where it was.
+    /// Reads the string whose opening quote is before `start`.
     @inline(__always)
-    mutating func smallNumber() -> Int {
-        let bound = min(at &+ 10, bytes.count)
-        var index = at
-        var value = 0
-        while index < bound {
-            let byte = bytes[unchecked: index]
-            let digit = byte &- UInt8(ascii: "0")
-            guard digit < 10 else {
-                guard index > at, byte == UInt8(ascii: ",") || byte == UInt8(ascii: "}") else { return -1 }
-                // A leading zero is for the grammar.
-                if index &- at > 1, bytes[unchecked: at] == UInt8(ascii: "0") { return -1 }
-                at = index
-                return value
+    mutating func string(from start: Int) throws(JSONProblem) -> JSONString {
+        var end = start
+        if start &+ 17 <= bytes.count {
+            end &+= JSONStringSearch.plainBytes(in: bytes, at: start)
+            if bytes[unchecked: end] == UInt8(ascii: "\"") {
+                at = end &+ 1
+                return JSONString(raw: ByteRange(start: start, count: end &- start), hasEscapes: false)
             }
-            value = value &* 10 &+ Int(digit)
-            index &+= 1
         }
-        return -1
+        return try longString(from: start, plainUntil: end)
+    }
+
+    /// ``string(from:)`` for one that is known to be plain up to `plainEnd`, and to be longer most of the time.
+    @inline(__always)
+    mutating func longString(from start: Int, plainUntil plainEnd: Int) throws(JSONProblem) -> JSONString {
+        let (end, hasEscapes) = JSONStringSearch.run(in: bytes, from: plainEnd)
+        guard end < bytes.count, bytes[unchecked: end] == UInt8(ascii: "\"") else {
+            return try oddString(from: start, end, hasEscapes)
+        }
+        at = end &+ 1
+        return JSONString(raw: ByteRange(start: start, count: end &- start), hasEscapes: hasEscapes)
     }
 
     @inline(__always)
-    mutating func open(_ bracket: UInt8) throws(JSONProblem) {
+    private mutating func open(_ bracket: UInt8) throws(JSONProblem) {
         guard try significantByte() == bracket else { throw problem(.expectedValue) }
         guard depth < Self.depthMax else { throw problem(.tooDeep) }
-        at &+= 1
         depth &+= 1
-        isFirst = true
+        lead = Self.lead(bracket)
     }
 
     @inline(__always)
-    mutating func close() {
+    private mutating func close() {
         at &+= 1
         depth &-= 1
-        isFirst = false
+        lead = Self.comma
     }
 
-    /// Passes the comma or the closing bracket; `at` stands on the first byte of what comes.
+    /// Passes the opening bracket, the comma or the closing bracket; `at` stands on the first byte of what comes.
     @inline(__always)
-    mutating func startsAnother(before end: UInt8) throws(JSONProblem) -> Bool {
+    private mutating func startsAnother(before end: UInt8) throws(JSONProblem) -> Bool {
+        if lead != Self.comma {
+            lead = Self.comma
+            at &+= 1
+            guard try significantByte() == end else { return true }
+            close()
+            return false
+        }
         let byte = try significantByte()
         if byte == end {
             close()
             return false
-        }
-        if isFirst {
-            isFirst = false
-            return true
         }
         guard byte == UInt8(ascii: ",") else { throw problem(.expectedCommaOrEnd) }
         at &+= 1
@@ -312,6 +300,14 @@ extension JSONScanner {
         throw JSONProblem(.endOfText, at: at)
     }
 
+    @inline(never)
+    private mutating func passSpaceToEnd() throws(JSONProblem) {
+        while at < bytes.count {
+            guard Self.isSpace(bytes[at]) else { throw problem(.trailingBytes) }
+            at += 1
+        }
+    }
+
     /// ``member()`` where there is white space, an escape, a long name, an error, or the end is near.
     @inline(never)
     private mutating func spacedMember() throws(JSONProblem) -> JSONString? {
@@ -323,15 +319,13 @@ extension JSONScanner {
         return name
     }
 
-    /// Reads the string whose quote `at` stands on, whatever is in it. Its first `plain` bytes are known.
+    /// ``string(from:)`` where the byte at `index` must be judged by itself; what is before it is good.
     @inline(never)
-    private mutating func longString(plain: Int) throws(JSONProblem) -> JSONString {
-        let start = at + 1
-        var index = start + plain
-        var hasEscapes = false
-        while true {
-            index = JSONStringSearch.firstSpecial(in: bytes, from: index)
-            guard index < bytes.count else { throw JSONProblem(.unterminatedString, at: at) }
+    private mutating func oddString(
+        from start: Int, _ index: Int, _ hadEscapes: Bool
+    ) throws(JSONProblem) -> JSONString {
+        var (index, hasEscapes) = (index, hadEscapes)
+        while index < bytes.count {
             let byte = bytes[index]
             if byte == UInt8(ascii: "\"") {
                 at = index + 1
@@ -341,13 +335,17 @@ extension JSONScanner {
                 hasEscapes = true
                 index = try endOfEscape(at: index)
             } else if byte >= 0x80 {
-                let end = JSONStringSearch.endOfNonASCII(in: bytes, from: index)
-                guard end > 0 else { throw JSONProblem(.invalidUTF8, at: -end) }
-                index = end
+                let length = bytes.withUnsafeBufferPointer { JSONText.lengthOfCharacter($0, at: index) }
+                guard length > 0 else { throw JSONProblem(.invalidUTF8, at: index) }
+                index += length
             } else {
                 throw JSONProblem(.controlCharacter, at: index)
             }
+            let run = JSONStringSearch.run(in: bytes, from: index)
+            index = run.end
+            hasEscapes = hasEscapes || run.hasEscapes
         }
+        throw JSONProblem(.unterminatedString, at: start - 1)
     }
 
     /// ``skip()`` for what is no string; `at` stands on its first byte.
@@ -355,17 +353,11 @@ extension JSONScanner {
     private mutating func skipUnquoted() throws(JSONProblem) -> ByteRange {
         let start = at
         switch bytes[at] {
-        case UInt8(ascii: "1")...UInt8(ascii: "9"):
-            at = JSONStringSearch.endOfDigits(in: bytes, from: at)
-            if at < bytes.count, bytes[at] == UInt8(ascii: ".") || bytes[at] | 0x20 == UInt8(ascii: "e") {
-                at = start
-                _ = try number()
-            }
         case UInt8(ascii: "{"), UInt8(ascii: "["): try skipContainer()
         case UInt8(ascii: "t"): try literal("true")
         case UInt8(ascii: "f"): try literal("false")
         case UInt8(ascii: "n"): try literal("null")
-        case UInt8(ascii: "-"), UInt8(ascii: "0"): _ = try number()
+        case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number().range
         default: throw problem(.expectedValue)
         }
         return ByteRange(start: start, count: at - start)
@@ -401,9 +393,9 @@ extension JSONScanner {
     @inline(__always)
     private mutating func literal(_ text: StaticString) throws(JSONProblem) {
         let length = text.utf8CodeUnitCount
-        guard length <= bytes.count - at else { throw JSONProblem(.invalidLiteral, at: at) }
-        guard bytes.extracting(at..<at + length).isName(text) else { throw problem(.invalidLiteral) }
-        at += length
+        guard length <= bytes.count &- at else { throw JSONProblem(.invalidLiteral, at: at) }
+        guard bytes.holdsUnchecked(text, at: at) else { throw problem(.invalidLiteral) }
+        at &+= length
     }
 
     @inline(__always)

@@ -34,8 +34,6 @@ package struct ChatChunk: Sendable {
         /// Content that is no string, such as an array of parts.
         package var hasParts = false
         package var finish = FinishReason.none
-        /// The value of `finish_reason`.
-        package var finishValue = ByteRange.empty
         /// `token_ids`: a JSON array.
         package var tokenIDs = ByteRange.empty
         /// `prompt_token_ids` where an engine puts it into the choice.
@@ -57,7 +55,6 @@ package struct ChatChunk: Sendable {
     var hasMembers = false
     /// Complete values, strings with their quotes.
     package internal(set) var id = ByteRange.empty
-    package internal(set) var objectName = ByteRange.empty
     package internal(set) var created = ByteRange.empty
     package internal(set) var model = ByteRange.empty
     /// The first choice of the array; what a request for one answer needs.
@@ -86,7 +83,7 @@ package struct ChatChunk: Sendable {
     /// `data`: what `/v1/embeddings` answers.
     package internal(set) var data = ByteRange.empty
 
-    init() {}
+    package init() {}
 
     /// Whether it holds ids that ``ChatRewrite/hidesTokenIDs`` takes out.
     package var hasTokenIDs: Bool {
@@ -101,8 +98,13 @@ package struct ChatChunk: Sendable {
     /// - Throws: ``JSONProblem`` when it is no JSON object: a malformed event.
     package static func read(_ text: Span<UInt8>) throws(JSONProblem) -> ChatChunk {
         var chunk = ChatChunk()
-        var reader = ChatChunkReader(text)
-        try reader.read(into: &chunk)
+        try chunk.fill(from: text)
         return chunk
+    }
+
+    /// ``read(_:)`` into a fresh chunk, where it lies: what is returned beside an error is copied, 272 bytes here.
+    package mutating func fill(from text: Span<UInt8>) throws(JSONProblem) {
+        var reader = ChatChunkReader(text)
+        try reader.read(into: &self)
     }
 }

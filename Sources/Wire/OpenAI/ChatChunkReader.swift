@@ -2,11 +2,11 @@ import GatewayCore
 
 /// Fills a ``ChatChunk`` in one pass.
 ///
-/// Names are told apart by length and then by words (``Swift/Span/isName(_:)``). What every chunk has is inlined into
-/// three functions, one for each level of the document, so that a member costs a few dozen instructions.
+/// Names are told apart by length and then by words (``Swift/Span/isName(_:)``), in one function for each level of the
+/// document. What most engines write is compared as a whole before that (``readUsualBeginning(into:)``).
 struct ChatChunkReader: ~Escapable {
     private let text: Span<UInt8>
-    private var scanner: JSONScanner
+    var scanner: JSONScanner
 
     @_lifetime(copy text)
     init(_ text: Span<UInt8>) {
@@ -16,9 +16,31 @@ struct ChatChunkReader: ~Escapable {
 
     /// - Precondition: `chunk` is fresh.
     mutating func read(into chunk: inout ChatChunk) throws(JSONProblem) {
-        try scanner.openObject()
-        let start = scanner.at - 1
-        try readUsualBeginning(into: &chunk)
+        var start = scanner.at
+        switch try readUsualBeginning(into: &chunk) {
+        case .outside:
+            try scanner.openObject()
+            start = scanner.at
+        case .members: break
+        case .delta:
+            try readDelta(into: &chunk.choice)
+            if takeUsualEnd(of: &chunk.choice) {
+                count(chunk.choice, in: &chunk)
+            } else {
+                try readRestOfChoice(into: &chunk.choice)
+                count(chunk.choice, in: &chunk)
+                try readRestOfChoices(into: &chunk)
+            }
+            if scanner.take(",\"usage\":") { try readUsage(into: &chunk) }
+        }
+        try readMembers(into: &chunk)
+        chunk.object = ByteRange(start: start, count: scanner.at &- start)
+        try scanner.finish()
+    }
+
+    // MARK: Level by level
+
+    private mutating func readMembers(into chunk: inout ChatChunk) throws(JSONProblem) {
         while let name = try scanner.member() {
             chunk.hasMembers = true
             let key = key(name)
@@ -70,44 +92,32 @@ struct ChatChunkReader: ~Escapable {
             }
             try scanner.skip()
         }
-        chunk.object = ByteRange(start: start, count: scanner.at - start)
-        try scanner.finish()
     }
 
-    /// The members that every engine writes first, in the order that all have from OpenAI.
-    @inline(__always)
-    private mutating func readUsualBeginning(into chunk: inout ChatChunk) throws(JSONProblem) {
-        guard scanner.take("\"id\":") else { return }
-        chunk.hasMembers = true
-        chunk.id = try scanner.skip()
-        guard scanner.take(",\"object\":") else { return }
-        try readObjectName(into: &chunk)
-        guard scanner.take(",\"created\":") else { return }
-        chunk.created = try scanner.skip()
-        guard scanner.take(",\"model\":") else { return }
-        chunk.model = try scanner.skip()
-        guard scanner.take(",\"choices\":") else { return }
-        try readChoices(into: &chunk)
-    }
-
-    @inline(__always)
     private mutating func readChoices(into chunk: inout ChatChunk) throws(JSONProblem) {
         guard try scanner.significantByte() == UInt8(ascii: "[") else {
             try scanner.skip()
             return
         }
         try scanner.openArray()
+        try readRestOfChoices(into: &chunk)
+    }
+
+    /// The elements that are left, and the array's bracket.
+    private mutating func readRestOfChoices(into chunk: inout ChatChunk) throws(JSONProblem) {
         while try scanner.element() {
             guard try scanner.significantByte() == UInt8(ascii: "{") else {
                 try scanner.skip()
                 continue
             }
+            try scanner.openObject()
+            // Only the first one is kept.
             if chunk.choiceCount == 0 {
-                try readChoice(into: &chunk.choice)
+                try readRestOfChoice(into: &chunk.choice)
                 count(chunk.choice, in: &chunk)
             } else {
                 var choice = ChatChunk.Choice()
-                try readChoice(into: &choice)
+                try readRestOfChoice(into: &choice)
                 count(choice, in: &chunk)
             }
         }
@@ -130,14 +140,10 @@ struct ChatChunkReader: ~Escapable {
         }
     }
 
-    private mutating func readChoice(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
-        try scanner.openObject()
-        if scanner.take("\"index\":0,\"delta\":") || scanner.take("\"index\":0,\"message\":") {
-            try readDelta(into: &choice)
-            if scanner.take(",\"finish_reason\":") || scanner.take(",\"logprobs\":null,\"finish_reason\":") {
-                try readFinish(into: &choice)
-            }
-        }
+    /// The members of a choice that are left, all of them perhaps, and its bracket.
+    private mutating func readRestOfChoice(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
+        _ = scanner.take(",\"logprobs\":null")
+        _ = scanner.take(",\"finish_reason\":null")
         while let name = try scanner.member() {
             let key = key(name)
             switch key.count {
@@ -182,19 +188,22 @@ struct ChatChunkReader: ~Escapable {
         }
     }
 
+    @inline(__always)
     private mutating func readDelta(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
-        guard try scanner.significantByte() == UInt8(ascii: "{") else {
-            try scanner.skip()
-            return
-        }
-        let start = scanner.at
-        try scanner.openObject()
-        if scanner.take("\"role\":\"assistant\",\"content\":") {
+        var start = scanner.at
+        if scanner.take("{\"content\":\"", deeper: 1) {
+            choice.content = try scanner.string(from: scanner.at)
+        } else if scanner.take("{\"role\":\"assistant\",\"content\":\"", deeper: 1) {
             // The word's place behind the bracket, the name, the colon and the quote.
-            choice.role = JSONString(raw: ByteRange(start: start + 9, count: 9), hasEscapes: false)
-            try readContent(into: &choice)
-        } else if scanner.take("\"content\":") {
-            try readContent(into: &choice)
+            choice.role = JSONString(raw: ByteRange(start: start &+ 9, count: 9), hasEscapes: false)
+            choice.content = try scanner.string(from: scanner.at)
+        } else {
+            guard try scanner.significantByte() == UInt8(ascii: "{") else {
+                try scanner.skip()
+                return
+            }
+            try scanner.openObject()
+            start = scanner.at
         }
         while let name = try scanner.member() {
             let key = key(name)
@@ -237,7 +246,7 @@ struct ChatChunkReader: ~Escapable {
             }
             try scanner.skip()
         }
-        choice.delta = ByteRange(start: start, count: scanner.at - start)
+        choice.delta = ByteRange(start: start, count: scanner.at &- start)
     }
 
     @inline(__always)
@@ -255,13 +264,11 @@ struct ChatChunkReader: ~Escapable {
     @inline(__always)
     private mutating func readFinish(into choice: inout ChatChunk.Choice) throws(JSONProblem) {
         guard try scanner.significantByte() == UInt8(ascii: "\"") else {
-            choice.finishValue = try scanner.skip()
+            try scanner.skip()
             choice.finish = .none
             return
         }
-        let reason = try scanner.quoted()
-        choice.finishValue = reason.quoted
-        choice.finish = Self.finish(bytes(reason))
+        choice.finish = Self.finish(bytes(try scanner.quoted()))
     }
 
     private static func finish(_ word: Span<UInt8>) -> FinishReason {
@@ -277,18 +284,27 @@ struct ChatChunkReader: ~Escapable {
         }
     }
 
+    @inline(never)
     private mutating func readUsage(into chunk: inout ChatChunk) throws(JSONProblem) {
-        guard try scanner.significantByte() == UInt8(ascii: "{") else {
-            chunk.usageValue = try scanner.skip()
-            return
+        var start = scanner.at
+        var (prompt, completion) = (0, 0)
+        if scanner.take("{\"prompt_tokens\":", deeper: 1) {
+            (prompt, chunk.promptTokens) = try count()
+        } else {
+            guard try scanner.significantByte() == UInt8(ascii: "{") else {
+                chunk.usageValue = try scanner.skip()
+                return
+            }
+            try scanner.openObject()
+            start = scanner.at
         }
-        let start = scanner.at
-        var usage = Usage()
-        try scanner.openObject()
-        if scanner.take("\"prompt_tokens\":") { (usage.promptTokens, chunk.promptTokens) = try count() }
-        if scanner.take(",\"completion_tokens\":") { (usage.completionTokens, chunk.completionTokens) = try count() }
+        if scanner.take(",\"completion_tokens\":") { (completion, chunk.completionTokens) = try count() }
         if scanner.take(",\"total_tokens\":") { (_, chunk.totalTokens) = try count() }
-        if scanner.take(",\"completion_tokens\":") { (usage.completionTokens, chunk.completionTokens) = try count() }
+        if scanner.take(",\"completion_tokens\":") { (completion, chunk.completionTokens) = try count() }
+        if scanner.take(",\"prompt_tokens_details\":{\"cached_tokens\":", deeper: 1) {
+            _ = try count()
+            while try scanner.member() != nil { try scanner.skip() }
+        }
         while let name = try scanner.member() {
             let key = key(name)
             switch key.count {
@@ -299,12 +315,12 @@ struct ChatChunkReader: ~Escapable {
                 }
             case 13:
                 if key.isName("prompt_tokens") {
-                    (usage.promptTokens, chunk.promptTokens) = try count()
+                    (prompt, chunk.promptTokens) = try count()
                     continue
                 }
             case 17:
                 if key.isName("completion_tokens") {
-                    (usage.completionTokens, chunk.completionTokens) = try count()
+                    (completion, chunk.completionTokens) = try count()
                     continue
                 }
             default:
@@ -312,8 +328,8 @@ struct ChatChunkReader: ~Escapable {
             }
             try scanner.skip()
         }
-        chunk.usage = usage
-        chunk.usageValue = ByteRange(start: start, count: scanner.at - start)
+        chunk.usage = Usage(promptTokens: prompt, completionTokens: completion)
+        chunk.usageValue = ByteRange(start: start, count: scanner.at &- start)
     }
 
     @inline(never)
@@ -325,15 +341,12 @@ struct ChatChunkReader: ~Escapable {
         chunk.isError = true
     }
 
-    @inline(__always)
     private mutating func readObjectName(into chunk: inout ChatChunk) throws(JSONProblem) {
         guard try scanner.significantByte() == UInt8(ascii: "\"") else {
-            chunk.objectName = try scanner.skip()
+            try scanner.skip()
             return
         }
-        let value = try scanner.quoted()
-        chunk.objectName = value.quoted
-        if value.raw.count == 5, bytes(value).isName("error") { chunk.isError = true }
+        if bytes(try scanner.quoted()).isName("error") { chunk.isError = true }
     }
 
     // MARK: Values
@@ -383,10 +396,15 @@ struct ChatChunkReader: ~Escapable {
     }
 
     /// A number of tokens: never negative, at most 2³¹ − 1, so that sums can't overflow.
+    @inline(__always)
     private mutating func count() throws(JSONProblem) -> (Int, ByteRange) {
         let start = scanner.at
         let small = scanner.smallNumber()
-        if small >= 0 { return (small, ByteRange(start: start, count: scanner.at - start)) }
+        return small >= 0 ? (small, ByteRange(start: start, count: scanner.at &- start)) : try unusualCount()
+    }
+
+    @inline(never)
+    private mutating func unusualCount() throws(JSONProblem) -> (Int, ByteRange) {
         guard try scanner.kind() == .number else { return (0, try scanner.skip()) }
         let number = try scanner.number()
         return (min(max(0, number.int(in: text) ?? 0), Int(Int32.max)), number.range)

@@ -46,7 +46,7 @@ package enum ChatMember: UInt8, Equatable, Sendable, CaseIterable {
 
     /// Which member `name` is, after unescaping; `nil` for one that passes through unread.
     package static func named(_ name: JSONString, in body: Span<UInt8>) -> ChatMember? {
-        if !name.hasEscapes { return named(body.extracting(name.raw)) }
+        if !name.hasEscapes { return named(body.extracting(unchecked: name.raw.range)) }
         // Longer than any name of ours, even with each byte escaped.
         guard name.raw.count <= 160 else { return nil }
         var plain = ByteWriter(capacity: Int(name.raw.count))

@@ -16,15 +16,15 @@ package final class ChatRequest {
 
     /// Where a member lies.
     package struct Place: Equatable, Sendable {
-        /// The name, with its quotes.
-        package var name: ByteRange
+        /// Where the name begins, with its quote.
+        package var start: Int32
         package var value: ByteRange
     }
 
     package let kind: Kind
     /// The document's outermost object, brackets included.
     package internal(set) var object = ByteRange.empty
-    var places = InlineArray<31, Place>(repeating: Place(name: .empty, value: .empty))
+    var places = InlineArray<31, Place>(repeating: Place(start: 0, value: .empty))
     /// One bit per ``ChatMember`` that occurs.
     var present: UInt64 = 0
 
@@ -43,7 +43,9 @@ package final class ChatRequest {
     package internal(set) var continuesFinalMessage = false
     package internal(set) var returnsTokenIDs = false
     /// Raw, without quotes.
-    package internal(set) var stops: [JSONString] = []
+    package var stops: [JSONString] { someStops ?? [] }
+    /// `nil` costs less to make and to destroy than an empty array.
+    var someStops: [JSONString]?
     /// `stream_options.include_usage` as the client set it.
     package internal(set) var includesUsage = false
     /// The value of `include_usage`, if the member is there at all.
@@ -87,14 +89,14 @@ package final class ChatRequest {
     package static func read(_ body: Span<UInt8>, kind: Kind) throws(BodyProblem) -> ChatRequest {
         var reader = ChatRequestReader(body, kind: kind)
         try reader.read()
-        return reader.request
+        return reader.finish()
     }
 }
 
 /// One element of `messages`.
 package struct ChatMessage: Equatable, Sendable {
     package enum Role: UInt8, Equatable, Sendable {
-        case system, developer, user, assistant, tool, function, other
+        case other, system, developer, user, assistant, tool, function
     }
 
     /// The whole object.
@@ -110,18 +112,26 @@ package struct MessageList: Sendable {
     private var first = InlineArray<8, ChatMessage>(
         repeating: ChatMessage(range: .empty, content: .empty, role: .other))
     /// Bounded by the body's length.
-    private var more: ContiguousArray<ChatMessage> = []
+    private var more: ContiguousArray<ChatMessage>?
 
     package var isEmpty: Bool { count == 0 }
     package var last: ChatMessage? { count > 0 ? self[count - 1] : nil }
 
     package subscript(index: Int) -> ChatMessage {
         precondition(index < count)
-        return index < 8 ? first[index] : more[index - 8]
+        return index < 8 ? first[index] : more![index - 8]
     }
 
+    @inline(__always)
     mutating func append(_ message: ChatMessage) {
-        if count < 8 { first[count] = message } else { more.append(message) }
-        count += 1
+        if count < 8 { first[count] = message } else { more = Self.appending(message, to: more.take() ?? []) }
+        count &+= 1
+    }
+
+    private static func appending(
+        _ message: ChatMessage, to list: consuming ContiguousArray<ChatMessage>
+    ) -> ContiguousArray<ChatMessage> {
+        list.append(message)
+        return list
     }
 }

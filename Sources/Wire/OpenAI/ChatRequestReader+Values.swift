@@ -29,44 +29,68 @@ extension ChatRequestReader {
         try scan { scanner throws(JSONProblem) in try scanner.skip() }
     }
 
+    /// The first byte of the value that comes next; `scanner` stands on it.
     @inline(__always)
-    mutating func requiredString(_ kind: JSONKind, _ place: BodyPlace) throws(BodyProblem) -> JSONString {
-        guard kind == .string else { throw .wrongType(place, expected: .string, found: try found(kind)) }
-        let value = try string()
+    mutating func firstByte() throws(BodyProblem) -> UInt8 {
+        try scan { scanner throws(JSONProblem) in try scanner.significantByte() }
+    }
+
+    /// That byte again. - Precondition: ``firstByte()`` found it, and nothing was read since.
+    @inline(__always)
+    var byte: UInt8 { body[unchecked: scanner.at] }
+
+    /// - Precondition: `scanner` stands on the value's first byte.
+    @inline(__always)
+    mutating func requiredString(_ place: BodyPlace) throws(BodyProblem) -> JSONString {
+        guard byte == UInt8(ascii: "\"") else { throw .wrongType(place, expected: .string, found: try found()) }
+        let value = try scan { scanner throws(JSONProblem) in try scanner.quoted() }
         if value.isEmpty { throw .emptyString(place) }
         return value
     }
 
-    mutating func optionalString(_ kind: JSONKind, _ member: ChatMember) throws(BodyProblem) -> JSONString? {
-        if kind == .string { return try string() }
-        guard kind == .null else { throw .wrongType(.member(member), expected: .string, found: try found(kind)) }
-        _ = try skip()
-        return nil
-    }
-
-    mutating func optionalBool(_ kind: JSONKind, _ member: ChatMember) throws(BodyProblem) -> Bool? {
-        try optionalBool(kind, at: .member(member))
-    }
-    mutating func optionalBool(_ kind: JSONKind, at place: BodyPlace) throws(BodyProblem) -> Bool? {
-        if kind == .boolean { return try scan { scanner throws(JSONProblem) in try scanner.bool() } }
-        guard kind == .null else { throw .wrongType(place, expected: .boolean, found: try found(kind)) }
-        _ = try skip()
-        return nil
-    }
-
-    mutating func optionalInt(
-        _ kind: JSONKind, _ member: ChatMember, _ bounds: ClosedRange<Int>
-    ) throws(BodyProblem) -> Int? {
-        let place = BodyPlace.member(member)
-        if kind == .null {
+    mutating func optionalString(_ member: ChatMember) throws(BodyProblem) -> JSONString? {
+        switch try kind() {
+        case .string: return try string()
+        case .null:
             _ = try skip()
             return nil
+        default: throw .wrongType(.member(member), expected: .string, found: try found())
         }
-        guard kind == .number else { throw .wrongType(place, expected: .integer, found: try found(kind)) }
+    }
+
+    /// - Precondition: `scanner` stands on the value's first byte.
+    @inline(__always)
+    mutating func optionalBool(_ place: BodyPlace) throws(BodyProblem) -> Bool? {
+        switch byte {
+        case UInt8(ascii: "t"), UInt8(ascii: "f"):
+            return try scan { scanner throws(JSONProblem) in try scanner.bool() }
+        case UInt8(ascii: "n"):
+            _ = try skip()
+            return nil
+        default: throw .wrongType(place, expected: .boolean, found: try found())
+        }
+    }
+
+    /// - Precondition: `scanner` stands on the value's first byte.
+    @inline(__always)
+    mutating func optionalInt(_ member: ChatMember, _ bounds: ClosedRange<Int>) throws(BodyProblem) -> Int? {
         let start = scanner.at
         let small = scanner.smallNumber()
         if bounds.contains(small) { return small }
         scanner.at = start
+        return try unusualInt(member, bounds)
+    }
+
+    /// An integer of more than nine digits or with white space behind it, null, or something that is refused.
+    @inline(never)
+    private mutating func unusualInt(_ member: ChatMember, _ bounds: ClosedRange<Int>) throws(BodyProblem) -> Int? {
+        let place = BodyPlace.member(member)
+        let kind = try self.kind()
+        if kind == .null {
+            _ = try skip()
+            return nil
+        }
+        guard kind == .number else { throw .wrongType(place, expected: .integer, found: try found()) }
         let number = try scan { scanner throws(JSONProblem) in try scanner.number() }
         guard number.isInteger else { throw .wrongType(place, expected: .integer, found: .decimal) }
         let isNegative = body[Int(number.range.start)] == UInt8(ascii: "-")
@@ -77,20 +101,14 @@ extension ChatRequestReader {
     }
 
     /// Anything but null, false and 0.
-    mutating func asksForSomething(_ kind: JSONKind) throws(BodyProblem) -> Bool {
-        switch kind {
-        case .null:
-            _ = try skip()
-            return false
-        case .boolean:
-            return try scan { scanner throws(JSONProblem) in try scanner.bool() }
-        default:
-            return try isNumber(kind, otherThan: 0)
-        }
+    mutating func asksForSomething() throws(BodyProblem) -> Bool {
+        if try kind() == .boolean { return try scan { scanner throws(JSONProblem) in try scanner.bool() } }
+        return try isNumber(otherThan: 0)
     }
 
     /// Whether the value differs from `neutral`; null does not, and what is no number does.
-    mutating func isNumber(_ kind: JSONKind, otherThan neutral: Double) throws(BodyProblem) -> Bool {
+    mutating func isNumber(otherThan neutral: Double) throws(BodyProblem) -> Bool {
+        let kind = try self.kind()
         guard kind == .number else {
             _ = try skip()
             return kind != .null
@@ -99,8 +117,8 @@ extension ChatRequestReader {
     }
 
     /// What stands where something else was expected. A number is read, to tell integers from decimals.
-    mutating func found(_ kind: JSONKind) throws(BodyProblem) -> BodyProblem.Found {
-        switch kind {
+    mutating func found() throws(BodyProblem) -> BodyProblem.Found {
+        switch try kind() {
         case .object: return .object
         case .array: return .array
         case .string: return .string

@@ -1,8 +1,8 @@
 /// Fills a ``ChatRequest`` in one pass over the body.
-struct ChatRequestReader: ~Escapable {
+struct ChatRequestReader: ~Copyable, ~Escapable {
     let body: Span<UInt8>
     var scanner: JSONScanner
-    var request: ChatRequest
+    let request: ChatRequest
 
     @_lifetime(copy body)
     init(_ body: Span<UInt8>, kind: ChatRequest.Kind) {
@@ -11,83 +11,133 @@ struct ChatRequestReader: ~Escapable {
         request = ChatRequest(kind: kind)
     }
 
+    /// What was read; the reader is gone then, and nothing has to be counted.
+    consuming func finish() -> ChatRequest { request }
+
     mutating func read() throws(BodyProblem) {
-        guard try kind() == .object else { throw try wholeDocumentProblem() }
-        let start = scanner.at
+        guard try firstByte() == UInt8(ascii: "{") else { throw try wholeDocumentProblem() }
         try scan { scanner throws(JSONProblem) in try scanner.openObject() }
-        while let name = try member() {
-            let known =
-                name.hasEscapes
-                ? ChatMember.named(name, in: body) : ChatMember.named(body.extracting(unchecked: name.raw.range))
-            guard let member = known else {
+        let start = scanner.at
+        while true {
+            if try readUsualMember() { continue }
+            guard let name = try member() else { break }
+            guard let member = ChatMember.named(name, in: body) else {
                 _ = try skip()
                 continue
             }
-            let bit: UInt64 = 1 << UInt64(member.rawValue)
-            if request.present & bit != 0, member != .grammar { throw .duplicate(.member(member)) }
-            request.present |= bit
-            let kind = try kind()
-            let valueStart = scanner.at
-            try read(member, kind)
-            request.places[Int(member.rawValue)] = ChatRequest.Place(
-                name: name.quoted, value: ByteRange(start: valueStart, count: scanner.at - valueStart))
+            let value = try begin(member)
+            try readValue(of: member)
+            end(member, at: Int(name.quoted.start), value: value)
         }
-        request.object = ByteRange(start: start, count: scanner.at - start)
+        request.object = ByteRange(start: start, count: scanner.at &- start)
         try scan { scanner throws(JSONProblem) in try scanner.finish() }
         try checkRequired()
     }
 
-    private mutating func read(_ member: ChatMember, _ kind: JSONKind) throws(BodyProblem) {
+    /// Reads the next member if it is one that most requests have, spelled as programs spell it: it is told without
+    /// looking for the end of its name. - Returns: whether it did.
+    @inline(__always)
+    private mutating func readUsualMember() throws(BodyProblem) -> Bool {
+        let start = scanner.nameStart
+        if start == 0 { return false }
+        if scanner.take("\"model\":", at: start) {
+            let value = try begin(.model)
+            request.model = try requiredString(.member(.model))
+            end(.model, at: start, value: value)
+        } else if scanner.take("\"messages\":", at: start) {
+            let value = try begin(.messages)
+            try readMessages()
+            end(.messages, at: start, value: value)
+        } else if scanner.take("\"stream\":", at: start) {
+            let value = try begin(.stream)
+            request.isStream = try optionalBool(.member(.stream)) ?? false
+            end(.stream, at: start, value: value)
+        } else if scanner.take("\"max_tokens\":", at: start) {
+            let value = try begin(.maxTokens)
+            request.maxTokens = try optionalInt(.maxTokens, tokensMin...tokensMax)
+            end(.maxTokens, at: start, value: value)
+        } else if scanner.take("\"temperature\":", at: start) {
+            let value = try begin(.temperature)
+            _ = try skip()
+            end(.temperature, at: start, value: value)
+        } else {
+            return false
+        }
+        return true
+    }
+
+    /// Notes that `member` occurs, which it may only once. - Returns: where its value begins; `scanner` stands there.
+    @inline(__always)
+    private mutating func begin(_ member: ChatMember) throws(BodyProblem) -> Int {
+        let bit: UInt64 = 1 &<< UInt64(member.rawValue)
+        if request.present & bit != 0, member != .grammar { throw .duplicate(.member(member)) }
+        request.present |= bit
+        _ = try firstByte()
+        return scanner.at
+    }
+
+    /// Notes where `member` lies: from its name's quote at `start` to where `scanner` stands.
+    @inline(__always)
+    private func end(_ member: ChatMember, at start: Int, value: Int) {
+        request.places[Int(member.rawValue)] = ChatRequest.Place(
+            start: Int32(truncatingIfNeeded: start), value: ByteRange(start: value, count: scanner.at &- value))
+    }
+
+    /// `scanner` stands on the first byte of the value.
+    @inline(never)
+    private mutating func readValue(of member: ChatMember) throws(BodyProblem) {
         switch member {
         case .model:
-            request.model = try requiredString(kind, .member(.model))
+            request.model = try requiredString(.member(.model))
         case .messages:
-            try readMessages(kind)
+            try readMessages()
         case .stream:
-            request.isStream = try optionalBool(kind, .stream) ?? false
-        case .streamOptions:
-            try readStreamOptions(kind)
+            request.isStream = try optionalBool(.member(.stream)) ?? false
         case .maxTokens:
-            request.maxTokens = try optionalInt(kind, .maxTokens, request.kind == .chat ? 1...tokensMax : 0...tokensMax)
+            request.maxTokens = try optionalInt(.maxTokens, tokensMin...tokensMax)
+        case .temperature, .seed:
+            _ = try skip()
+        case .streamOptions:
+            try readStreamOptions()
         case .maxCompletionTokens:
-            request.maxCompletionTokens = try optionalInt(kind, .maxCompletionTokens, 1...tokensMax)
+            request.maxCompletionTokens = try optionalInt(.maxCompletionTokens, 1...tokensMax)
         case .minTokens:
-            request.minTokens = try optionalInt(kind, .minTokens, 0...tokensMax) ?? 0
+            request.minTokens = try optionalInt(.minTokens, 0...tokensMax) ?? 0
         case .n:
-            request.choices = try optionalInt(kind, .n, 1...128) ?? 1
+            request.choices = try optionalInt(.n, 1...128) ?? 1
         case .sessionID:
-            request.sessionID = try optionalString(kind, .sessionID)
+            request.sessionID = try optionalString(.sessionID)
         case .user:
-            request.user = try optionalString(kind, .user)
+            request.user = try optionalString(.user)
         case .stop:
-            try readStops(kind)
+            try readStops()
         case .store:
-            request.stores = try optionalBool(kind, .store)
+            request.stores = try optionalBool(.member(.store))
         case .echo:
-            request.echo = try optionalBool(kind, .echo) ?? false
+            request.echo = try optionalBool(.member(.echo)) ?? false
         case .addGenerationPrompt:
-            _ = try optionalBool(kind, .addGenerationPrompt)
+            _ = try optionalBool(.member(.addGenerationPrompt))
         case .continueFinalMessage:
-            request.continuesFinalMessage = try optionalBool(kind, .continueFinalMessage) ?? false
+            request.continuesFinalMessage = try optionalBool(.member(.continueFinalMessage)) ?? false
         case .returnTokenIDs:
-            request.returnsTokenIDs = try optionalBool(kind, .returnTokenIDs) ?? false
+            request.returnsTokenIDs = try optionalBool(.member(.returnTokenIDs)) ?? false
         case .prompt, .input:
-            try readPrompt(kind, member)
+            try readPrompt(member)
         case .responseFormat, .toolChoice, .functionCall, .grammar:
-            if try bindsOutput(member, kind) { request.hasGrammar = true }
+            if try bindsOutput(member) { request.hasGrammar = true }
         case .tools, .functions:
+            let kind = try self.kind()
             if try skip().count > 2, kind == .array { request.hasTools = true }
         case .logprobs, .topLogprobs:
-            if try asksForSomething(kind) { request.hasLogprobs = true }
+            if try asksForSomething() { request.hasLogprobs = true }
         case .presencePenalty, .frequencyPenalty:
-            if try isNumber(kind, otherThan: 0) { request.hasPenalties = true }
+            if try isNumber(otherThan: 0) { request.hasPenalties = true }
         case .repetitionPenalty:
-            if try isNumber(kind, otherThan: 1) { request.hasPenalties = true }
-        case .seed, .temperature:
-            _ = try skip()
+            if try isNumber(otherThan: 1) { request.hasPenalties = true }
         }
     }
 
+    private var tokensMin: Int { request.kind == .chat ? 1 : 0 }
     /// 2³¹ − 1: no engine has more, and sums of such numbers can't overflow.
     private var tokensMax: Int { Int(Int32.max) }
 
@@ -109,64 +159,72 @@ struct ChatRequestReader: ~Escapable {
 
     // MARK: Members with structure
 
-    private mutating func readMessages(_ kind: JSONKind) throws(BodyProblem) {
+    @inline(never)
+    private mutating func readMessages() throws(BodyProblem) {
         // Other endpoints may carry the member for all we care.
         guard request.kind == .chat else {
             _ = try skip()
             return
         }
-        let place = BodyPlace.member(.messages)
-        guard kind == .array else {
-            throw .wrongType(place, expected: .arrayOfObjects, found: try found(kind))
+        guard byte == UInt8(ascii: "[") else {
+            throw .wrongType(.member(.messages), expected: .arrayOfObjects, found: try found())
         }
         try scan { scanner throws(JSONProblem) in try scanner.openArray() }
-        while try element() {
-            let kind = try self.kind()
-            let index = request.messages.count
-            guard kind == .object else {
-                throw .wrongType(.message(index), expected: .object, found: try found(kind))
+        while true {
+            var start = scanner.elementStart
+            let role = usualBeginning(at: start)
+            if role == nil {
+                guard try element() else { break }
+                guard try firstByte() == UInt8(ascii: "{") else {
+                    throw .wrongType(.message(request.messages.count), expected: .object, found: try found())
+                }
+                try scan { scanner throws(JSONProblem) in try scanner.openObject() }
+                start = scanner.at
             }
-            request.messages.append(try readMessage(index))
+            try readMessage(from: start, role)
         }
-        if request.messages.isEmpty { throw .emptyArray(place) }
+        if request.messages.isEmpty { throw .emptyArray(.member(.messages)) }
     }
 
-    private mutating func readMessage(_ index: Int) throws(BodyProblem) -> ChatMessage {
-        let start = scanner.at
-        var role: ChatMessage.Role?
-        var content: ByteRange?
-        try scan { scanner throws(JSONProblem) in try scanner.openObject() }
-        if let usual = usualBeginning() {
-            role = usual
-            content = try skip()
-        }
+    /// - Parameters:
+    ///   - start: where the message's bracket is.
+    ///   - usual: its role, if what is next is the value of its content.
+    @inline(__always)
+    private mutating func readMessage(from start: Int, _ usual: ChatMessage.Role?) throws(BodyProblem) {
+        var role = usual
+        var hasContent = usual != nil
+        var content = hasContent ? try skip() : .empty
         while let name = try member() {
             if Self.isName(name, "role", in: body) {
-                if role != nil { throw .duplicate(.messageRole(index)) }
-                role = Self.role(try requiredString(try kind(), .messageRole(index)), in: body)
+                if role != nil { throw .duplicate(.messageRole(request.messages.count)) }
+                _ = try firstByte()
+                role = Self.role(try requiredString(.messageRole(request.messages.count)), in: body)
             } else if Self.isName(name, "content", in: body) {
-                if content != nil { throw .duplicate(.messageContent(index)) }
+                if hasContent { throw .duplicate(.messageContent(request.messages.count)) }
                 content = try skip()
+                hasContent = true
             } else {
                 _ = try skip()
             }
         }
-        guard let role else { throw .missing(.messageRole(index)) }
-        return ChatMessage(
-            range: ByteRange(start: start, count: scanner.at - start), content: content ?? .empty, role: role)
+        guard let role else { throw .missing(.messageRole(request.messages.count)) }
+        request.messages.append(
+            ChatMessage(range: ByteRange(start: start, count: scanner.at &- start), content: content, role: role))
     }
 
-    /// The role, if the message begins as nearly every one does: with it and then the content, whose value is next.
+    /// The role, if a message comes next that begins as nearly every one does: with it and then the content, whose
+    /// value is next then.
     ///
     /// Compact as JavaScript and newer Python clients write it, and with the spaces of the others.
     @inline(__always)
-    private mutating func usualBeginning() -> ChatMessage.Role? {
-        if scanner.take("\"role\":\"user\",\"content\":") { return .user }
-        if scanner.take("\"role\":\"assistant\",\"content\":") { return .assistant }
-        if scanner.take("\"role\":\"system\",\"content\":") { return .system }
-        if scanner.take("\"role\": \"user\", \"content\":") { return .user }
-        if scanner.take("\"role\": \"assistant\", \"content\":") { return .assistant }
-        if scanner.take("\"role\": \"system\", \"content\":") { return .system }
+    private mutating func usualBeginning(at start: Int) -> ChatMessage.Role? {
+        if start == 0 { return nil }
+        if scanner.take("{\"role\":\"user\",\"content\":", at: start, deeper: 1) { return .user }
+        if scanner.take("{\"role\":\"assistant\",\"content\":", at: start, deeper: 1) { return .assistant }
+        if scanner.take("{\"role\":\"system\",\"content\":", at: start, deeper: 1) { return .system }
+        if scanner.take("{\"role\": \"user\", \"content\":", at: start, deeper: 1) { return .user }
+        if scanner.take("{\"role\": \"assistant\", \"content\":", at: start, deeper: 1) { return .assistant }
+        if scanner.take("{\"role\": \"system\", \"content\":", at: start, deeper: 1) { return .system }
         return nil
     }
 
@@ -187,13 +245,14 @@ struct ChatRequestReader: ~Escapable {
         return .other
     }
 
-    private mutating func readStreamOptions(_ kind: JSONKind) throws(BodyProblem) {
+    private mutating func readStreamOptions() throws(BodyProblem) {
+        let kind = try self.kind()
         if kind == .null {
             _ = try skip()
             return
         }
         guard kind == .object else {
-            throw .wrongType(.member(.streamOptions), expected: .object, found: try found(kind))
+            throw .wrongType(.member(.streamOptions), expected: .object, found: try found())
         }
         try scan { scanner throws(JSONProblem) in try scanner.openObject() }
         while let name = try member() {
@@ -203,41 +262,42 @@ struct ChatRequestReader: ~Escapable {
                 continue
             }
             guard request.includeUsageValue.isEmpty else { throw .duplicate(.includeUsage) }
-            let kind = try self.kind()
+            _ = try firstByte()
             let start = scanner.at
-            request.includesUsage = try optionalBool(kind, at: .includeUsage) ?? false
+            request.includesUsage = try optionalBool(.includeUsage) ?? false
             request.includeUsageValue = ByteRange(start: start, count: scanner.at - start)
         }
     }
 
-    private mutating func readStops(_ kind: JSONKind) throws(BodyProblem) {
-        switch kind {
+    private mutating func readStops() throws(BodyProblem) {
+        switch try kind() {
         case .null:
             _ = try skip()
         case .string:
-            request.stops.append(try string())
+            request.someStops = [try string()]
         case .array:
+            var stops: [JSONString] = []
             try scan { scanner throws(JSONProblem) in try scanner.openArray() }
             while try element() {
-                let kind = try self.kind()
-                guard kind == .string else {
-                    throw .wrongType(.stop(request.stops.count), expected: .string, found: try found(kind))
+                guard try kind() == .string else {
+                    throw .wrongType(.stop(stops.count), expected: .string, found: try found())
                 }
-                request.stops.append(try string())
+                stops.append(try string())
             }
+            request.someStops = stops
         default:
-            throw .wrongType(.member(.stop), expected: .stringOrStrings, found: try found(kind))
+            throw .wrongType(.member(.stop), expected: .stringOrStrings, found: try found())
         }
     }
 
     /// `prompt` and `input`: a string, strings, token ids, or lists of token ids.
-    private mutating func readPrompt(_ kind: JSONKind, _ member: ChatMember) throws(BodyProblem) {
+    private mutating func readPrompt(_ member: ChatMember) throws(BodyProblem) {
         let isOurs = member == (request.kind == .embedding ? .input : .prompt) && request.kind != .chat
         guard isOurs else {
             _ = try skip()
             return
         }
-        switch kind {
+        switch try kind() {
         case .string:
             _ = try string()
             request.promptKind = .text
@@ -260,13 +320,13 @@ struct ChatRequestReader: ~Escapable {
             }
             if request.promptCount == 0 { throw .emptyArray(.member(member)) }
         default:
-            throw .wrongType(.member(member), expected: .stringOrArray, found: try found(kind))
+            throw .wrongType(.member(member), expected: .stringOrArray, found: try found())
         }
     }
 
     /// Whether the member leaves the model no free choice of words. What we don't understand counts as binding.
-    private mutating func bindsOutput(_ member: ChatMember, _ kind: JSONKind) throws(BodyProblem) -> Bool {
-        switch kind {
+    private mutating func bindsOutput(_ member: ChatMember) throws(BodyProblem) -> Bool {
+        switch try kind() {
         case .null:
             _ = try skip()
             return false

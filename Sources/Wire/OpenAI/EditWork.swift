@@ -128,7 +128,7 @@ struct EditWork: ~Escapable {
         var from = opening
         while let place = nextRemoved(of: request, from: from) {
             from = place.value.end
-            var start = Int(place.name.start)
+            var start = Int(place.start)
             var end = skipSpace(from: place.value.end)
             if body[end] == UInt8(ascii: ",") {
                 end += 1
@@ -181,8 +181,8 @@ struct EditWork: ~Escapable {
     private func nextRemoved(of request: ChatRequest, from: Int) -> ChatRequest.Place? {
         var found: ChatRequest.Place?
         for member in ChatMember.allCases where removed.contains(member) && member != .model {
-            guard let place = request.place(of: member), Int(place.name.start) >= from else { continue }
-            if let best = found, best.name.start < place.name.start { continue }
+            guard let place = request.place(of: member), Int(place.start) >= from else { continue }
+            if let best = found, best.start < place.start { continue }
             found = place
         }
         return found
