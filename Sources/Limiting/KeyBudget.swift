@@ -44,6 +44,8 @@ package struct KeyBudget: Sendable {
     private var latest = Moment.zero
     package private(set) var inFlight = 0
     private var inFlightMax: Int
+    /// Whether there are windows besides the first: to look at them would be another cache miss.
+    private var hasMoreWindows: Bool
     private var requests: SlidingWindow?
     private var tokens: SlidingWindow?
     private var burst: SlidingWindow?
@@ -57,6 +59,7 @@ package struct KeyBudget: Sendable {
         self.shared = shared
         let limits = shared.limits
         inFlightMax = limits.inFlight ?? .max
+        hasMoreWindows = limits.hasTokensOrBurst
         requests = limits.requests.map { SlidingWindow(limit: $0.amount, window: $0.per) }
         burst = limits.burst.map { SlidingWindow(limit: $0.amount, window: $0.per) }
         tokens = limits.tokens.map { SlidingWindow(limit: $0.amount, window: $0.per) }
@@ -67,23 +70,31 @@ package struct KeyBudget: Sendable {
     package mutating func reserve(requests count: Int = 1, tokens estimate: Int, now: Moment) -> Decision {
         let now = settled(now)
         let requestsFit = requests?.fits(count, now: now) ?? true
-        let burstFits = burst?.fits(count, now: now) ?? true
-        let tokensFit = tokens?.fits(estimate, now: now) ?? true
-        guard requestsFit && burstFits && tokensFit && inFlight < inFlightMax else {
+        let moreFit = hasMoreWindows ? moreFit(requests: count, tokens: estimate, now: now) : true
+        guard requestsFit && moreFit && inFlight < inFlightMax else {
             return refusal(requests: count, tokens: estimate, now: now)
         }
         requests?.take(count)
-        burst?.take(count)
-        tokens?.take(estimate)
+        if hasMoreWindows {
+            burst?.take(count)
+            tokens?.take(estimate)
+        }
         inFlight += 1
         return .reserved(Reservation(requests: count, tokens: estimate, at: now))
+    }
+
+    /// Whether the windows besides the first have room. Looks at each of them, so that they pass their slots together.
+    private mutating func moreFit(requests count: Int, tokens estimate: Int, now: Moment) -> Bool {
+        let burstFits = burst?.fits(count, now: now) ?? true
+        let tokensFit = tokens?.fits(estimate, now: now) ?? true
+        return burstFits && tokensFit
     }
 
     /// Ends a request that cost `used` tokens: frees its slot, gives back what it reserved too much, charges the rest.
     @inline(__always)
     package mutating func settle(_ reservation: Reservation, tokensUsed used: Int, now: Moment) {
         inFlight = max(0, inFlight - 1)
-        if tokens != nil { settleTokens(reservation, used, settled(now)) }
+        if hasMoreWindows { settleTokens(reservation, used, settled(now)) }
     }
 
     @inline(never)
@@ -108,9 +119,11 @@ package struct KeyBudget: Sendable {
         return Standing(requests: requests?.peek(now: now), tokens: tokens?.peek(now: now))
     }
 
-    /// The standing right after ``reserve(requests:tokens:now:)``.
+    /// The standing right after ``reserve(requests:tokens:now:)``. Mutating, or else the whole budget would be copied.
     package var standing: Standing {
-        Standing(requests: requests?.standing(latest), tokens: tokens?.standing(latest))
+        mutating get {
+            Standing(requests: requests?.standing(latest), tokens: hasMoreWindows ? tokens?.standing(latest) : nil)
+        }
     }
 
     /// `now`, or the latest that was seen: so all windows count a request at one moment, which its reservation names.
@@ -157,6 +170,7 @@ package struct KeyBudget: Sendable {
         shared = limits
         let limits = limits.limits
         inFlightMax = limits.inFlight ?? .max
+        hasMoreWindows = limits.hasTokensOrBurst
         requests = Self.changed(requests, to: limits.requests)
         burst = Self.changed(burst, to: limits.burst)
         tokens = Self.changed(tokens, to: limits.tokens)

@@ -27,6 +27,8 @@ package struct KeyLimits: Equatable, Sendable {
         self.inFlight = inFlight
     }
 
+    var hasTokensOrBurst: Bool { tokens != nil || burst != nil }
+
     package static var unlimited: KeyLimits { KeyLimits(requests: nil, burst: nil, tokens: nil, inFlight: nil) }
 }
 

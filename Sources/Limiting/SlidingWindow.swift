@@ -137,7 +137,7 @@ package struct SlidingWindow: Sendable {
 
     /// What ``peek(now:)`` finds, at a moment that the window was asked about already.
     @inline(__always)
-    func standing(_ now: Moment) -> Standing {
+    mutating func standing(_ now: Moment) -> Standing {
         Standing(limit: limit, remaining: max(0, limit - total), reset: reset(now))
     }
 
@@ -228,8 +228,8 @@ extension SlidingWindow {
         newestStart += steps * slotLength
         rejectedCost = 0
         guard total > 0, steps <= Int64(Self.slotCount) else {
-            if !older.isEmpty { older = [] }
-            isSpent = (0, 0)
+            // What is kept of them lies further behind than the rest: not touched for nothing.
+            if !older.isEmpty { (older, isSpent) = ([], (0, 0)) }
             (current, total) = (0, 0)
             return
         }

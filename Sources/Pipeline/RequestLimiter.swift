@@ -80,7 +80,7 @@ package final class RequestLimiter: Sendable {
             if let found = slots[principal.id] { return found }
             if slots.count >= perShardMax, !Self.makeRoom(&slots, now: now) { return overflow }
             let made = LimiterSlot(limits)
-            if let spent = box.inherited.withLock({ $0.removeValue(forKey: principal.id) }) {
+            if let spent = box.inherited.withLock({ $0.isEmpty ? nil : $0.removeValue(forKey: principal.id) }) {
                 made.state.withLock { $0.budget.absorb(spent, now: now) }
             }
             slots[principal.id] = made

@@ -1,4 +1,4 @@
-"""Fixtures: gateways and replicas that the tests of one file share."""
+"""Fixtures: gateways and replicas that the tests of one file share. And what runs when, and is shown of what failed."""
 
 import sys
 from pathlib import Path
@@ -12,6 +12,26 @@ from harness.redis import Redis  # noqa: E402
 from harness.replica import Replica  # noqa: E402
 
 
+#: The files that take longest, longest first: begun last, they would be waited for.
+LONGEST = ("test_resume.py", "test_faults.py", "test_outages.py", "test_health.py", "test_cuts.py", "test_restarts.py")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Side by side, the longest files come first (`--dist loadfile --no-loadscope-reorder` keeps that order)."""
+    if not hasattr(config, "workerinput"):
+        return
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that fails shows what the gateways said that run at that time."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"{gateway.directory} said", gateway.last_words()) for gateway in Gateway.running]
+    return report
+
+
 class Stage:
     """Makes replicas, gateways and redis-servers, and ends all of them, the gateways first."""
 
@@ -19,8 +39,8 @@ class Stage:
         self._factory = factory
         self._made = []
 
-    def replica(self, name="one", mode=None):
-        return self._keep(Replica(name, mode))
+    def replica(self, name="one", mode=None, **place):
+        return self._keep(Replica(name, mode, **place))
 
     def replicas(self, *names):
         return [self.replica(name) for name in names]

@@ -210,7 +210,7 @@ def processes():
     processes = [ReplicaProcess(name) for name in ("red", "green", "blue")]
     yield processes
     for process in processes:
-        process.kill()
+        process.stop()
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from harness.load import CHAT, problem_with
 from harness.modes import answer_text
 from harness.waiting import eventually
 
+pytestmark = pytest.mark.alone
+
 ASKED = [{"role": "user", "content": "Explain in exactly sixty words why a gateway earns trust."}]
 EXPECTED = answer_text(ASKED)
 #: Half a second for what the benchmark gives 30 s; 10 s to the first token there.

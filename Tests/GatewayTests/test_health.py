@@ -41,7 +41,8 @@ def test_a_replica_whose_page_is_fine_and_whose_answers_are_not_is_left_alone(st
     """Its page answers 200 all the time; only a deep probe, or a request on trial, brings it back."""
     good, bad = stage.replicas("good", "bad")
     gateway = stage.gateway(
-        [replica_settings(r, kind=kind) for r in (good, bad)], pool={"probe": {**QUICK, "deepInterval": "1h"}})
+        [replica_settings(r, kind=kind) for r in (good, bad)],
+        pool={"probe": {**QUICK, "interval": "200ms", "timeout": "200ms", "fall": 100, "deepInterval": "1h"}})
     gateway.wait_for({"good", "bad"})
     bad.mode = modes.broken
     for number in range(60):
@@ -192,7 +193,8 @@ def test_the_events_of_a_running_stream_speak_for_a_replica_too(stage, page):
 
 def test_an_idle_replica_that_can_t_generate_is_found_out_before_a_client_asks(stage):
     one, two = stage.replicas("one", "two")
-    gateway = stage.gateway([one, two], pool={"probe": {**QUICK, "deepInterval": "300ms", "deepTimeout": "500ms"}})
+    gateway = stage.gateway([one, two], pool={"probe": {
+        **QUICK, "interval": "300ms", "timeout": "300ms", "deepInterval": "300ms", "deepTimeout": "500ms"}})
     gateway.wait_for({"one", "two"})
     one.mode = modes.half_open
     eventually(lambda: not gateway.replicas()["one"]["serving"], "one is out")
@@ -215,7 +217,7 @@ def test_a_deep_probe_is_sent_only_where_no_real_answer_came(stage):
     busy, idle, plain = stage.replicas("busy", "idle", "plain")
     gateway = stage.gateway(
         [busy, replica_settings(idle, backup=True), replica_settings(plain, kind="generic", backup=True)],
-        pool={"probe": {**QUICK, "deepInterval": "300ms"}})
+        pool={"probe": {**QUICK, "interval": "250ms", "timeout": "250ms", "fall": 100, "deepInterval": "1s"}})
     gateway.wait_for({"busy", "idle", "plain"})
     while len(deep_probes(idle)) < 4:
         assert gateway.chat("Hello").field("x-weir-replica") == "busy"

@@ -500,6 +500,6 @@ def test_a_client_that_leaves_frees_the_replica_at_once(gateway, replica):
         replica.mode = streamed(before=replica.steps())
         connection = gateway.connect()
         connection.send(post(body=STREAM))
-        eventually(lambda: replica.running == 1, "it is at the replica")
+        eventually(lambda: replica.posts == 1, "it is at the replica")
         leave(connection)
         eventually(lambda: replica.cancelled == 1, "the replica is told")

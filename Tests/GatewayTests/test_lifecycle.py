@@ -16,7 +16,6 @@ from harness.gateway import (
     Gateway,
     chat_body,
     clean_environment,
-    free_port,
     merged,
     settings,
     sha256,
@@ -24,6 +23,7 @@ from harness.gateway import (
 )
 from harness.gateway import token as signed
 from harness.modes import answer_text
+from harness.ports import free_port
 from harness.waiting import eventually
 
 CHAT = "/v1/chat/completions"
@@ -33,7 +33,7 @@ CHAT = "/v1/chat/completions"
 def stream(stage):
     """A gateway with a stream half sent: (gateway, replica, connection, steps, events)."""
     replica = stage.replica()
-    gateway = stage.gateway([replica])
+    gateway = stage.gateway([replica], listen={"address": f"127.0.0.1:{free_port()}"})
     steps = replica.steps(allowed=2)
     replica.mode = modes.streamed(steps=steps)
     connection = gateway.connect()

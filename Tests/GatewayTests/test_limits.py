@@ -82,15 +82,15 @@ def test_a_refused_request_costs_nothing_and_neither_do_bad_ones(limited):
 
 def test_no_window_holds_more_than_the_limit_over_all_loops_and_a_greedy_client_gets_all_of_it(limited):
     replica, gateway = limited(50, window="1s")
-    admitted, ends = [], time.monotonic() + 3
+    admitted, refused, ends = [], [], time.monotonic() + 3
 
     def ask():
         with gateway.connect() as connection:
             while time.monotonic() < ends:
                 began = time.monotonic()
                 body = b'{"model":"tiny","messages":[{"role":"user","content":"Hi"}]}'
-                if connection.request("POST", "/v1/chat/completions", body, key=KEY).status == 200:
-                    admitted.append((began, time.monotonic()))
+                status = connection.request("POST", "/v1/chat/completions", body, key=KEY).status
+                (admitted if status == 200 else refused).append((began, time.monotonic()))
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
@@ -101,7 +101,11 @@ def test_no_window_holds_more_than_the_limit_over_all_loops_and_a_greedy_client_
     for first, _ in admitted:
         inside = sum(1 for began, ended in admitted if began >= first and ended <= first + 1)
         assert inside <= 50 * 1.02
-    assert len(admitted) >= 50 * 3 * 0.98 - 50 * 0.1
+    # However often it had its turn: nobody is refused before the window is spent. A loop's clock may be a little late.
+    assert refused
+    for began, ended in refused:
+        spent = sum(1 for first, last in admitted if last >= began - 1.1 and first <= ended)
+        assert spent >= 50 * 0.98
     assert replica.posts == len(admitted)
 
 

@@ -33,7 +33,7 @@ def servers():
         yield servers
     finally:
         for server in servers:
-            server.kill()
+            server.stop()
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from harness.gateway import KEY, chat_body, replica_settings, weir_bin
 
+pytestmark = pytest.mark.alone
+
 CHAT = "/v1/chat/completions"
 #: Of each further stream: 5.2 to 5.4, and 6.3 at least as soon as the frames of its tasks need a second slab
 #: (docs/performance.md, "Memory of an open stream").

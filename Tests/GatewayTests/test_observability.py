@@ -8,7 +8,8 @@ import stat
 import pytest
 from harness import modes
 from harness.client import Connection
-from harness.gateway import KEY, free_port, sha256, token
+from harness.gateway import KEY, sha256, token
+from harness.ports import free_port
 from harness.waiting import PATIENCE, eventually
 
 LINE = {

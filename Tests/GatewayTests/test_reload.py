@@ -12,6 +12,8 @@ from harness.waiting import eventually
 from test_restarts import PROBE, restarting, webhook, weir  # noqa: F401
 
 CHAT = "/v1/chat/completions"
+#: For tests that wait for one probe after the other; a late one is held against nobody.
+OFTEN = {"interval": "100ms", "timeout": "100ms", "fall": 100}
 HELLO = answer_text([{"role": "user", "content": "Hello"}])
 
 
@@ -225,7 +227,7 @@ def test_a_rolling_restart_waits_for_streams_of_before_a_reload(stage, webhook):
 
 def test_a_removed_replica_finishes_what_it_has_and_gets_nothing_more(stage):
     stays, goes = stage.replicas("stays", "goes")
-    gateway = stage.gateway([stays, goes], pool={"probe": PROBE})
+    gateway = stage.gateway([stays, goes], pool={"probe": OFTEN})
     gateway.wait_for({"stays", "goes"})
     with held_at(goes, gateway, other=stays) as held:
         posts = goes.posts
@@ -305,7 +307,7 @@ def test_a_retry_after_a_reload_does_not_go_where_the_request_failed(stage):
 
 def test_a_replica_in_maintenance_is_not_probed_because_of_a_reload(stage):
     resting, other = stage.replicas("resting", "other")
-    gateway = stage.gateway([resting, other], pool={"probe": PROBE})
+    gateway = stage.gateway([resting, other], pool={"probe": OFTEN})
     gateway.wait_for({"resting", "other"})
     gateway.admin("POST", "/admin/v1/replicas/resting/maintenance")
     seen = other.probes

@@ -8,6 +8,7 @@ import pytest
 from harness import modes
 from harness.gateway import KEY, chat_body, replica_settings
 from harness.modes import answer_text
+from harness.process import connecting_count
 from harness.waiting import eventually
 
 CHAT = "/v1/chat/completions"
@@ -239,6 +240,25 @@ def test_a_client_that_leaves_while_a_retry_after_is_waited_for_is_never_sent_ag
     replica.mode = modes.answer
     assert gateway.chat("Hello").status == 200
     assert replica.posts == 2
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_leaves_while_its_replica_is_connected_to_leaves_no_connection_behind(stage, how, stream):
+    replica = stage.replica()
+    # Nothing else ends it: no other probe comes, and a connection may take as long as any of these tests.
+    gateway = stage.gateway([replica], timeouts={"connect": "1m"}, pool={"probe": {"interval": "1m", "timeout": "1m"}})
+    gateway.wait_for({"one"})
+    replica.ignore()
+    connection = gateway.connect()
+    connection.send_request("POST", CHAT, chat_body("Hello", stream=stream), key=KEY)
+    eventually(lambda: connecting_count(gateway.process.pid, replica.port) == 1, "the gateway connects to its replica")
+    getattr(connection, how)()
+    eventually(lambda: connecting_count(gateway.process.pid, replica.port) == 0, "it does so no longer")
+    eventually(lambda: gateway.replicas()["one"]["in_flight"] == 0, "its place is free")
+    eventually(lambda: [x for x in gateway.access_lines() if x["outcome"] == "client_gone"], "the log says so")
+    assert gateway.replicas()["one"]["serving"], "nothing is held against the replica"
+    assert replica.posts == 0
 
 
 def left(connection, replica, gateway):

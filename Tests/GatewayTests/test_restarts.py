@@ -86,7 +86,7 @@ def restarting(replicas):
 
 def test_a_hook_is_called_once_for_each_time_a_replica_is_down(stage, webhook):
     one, two = stage.replicas("one", "two")
-    gateway = stage.gateway([one, two], pool={"probe": PROBE}, hooks={
+    gateway = stage.gateway([one, two], pool={"probe": {**PROBE, "interval": "200ms", "timeout": "200ms"}}, hooks={
         "replicaDown": {"failures": 4, "url": webhook.url}})
     for times in (1, 2):
         two.is_healthy = False

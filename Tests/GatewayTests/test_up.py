@@ -246,6 +246,20 @@ def test_a_second_one_in_the_same_folder_is_refused(up):
     assert "--state" in "\n".join(other.lines)
 
 
+def test_two_that_start_at_the_same_time_take_nothing_from_each_other(tmp_path):
+    pair = [Up(tmp_path / name, "--replicas", "1") for name in ("one", "two")]
+    try:
+        for up in pair:
+            up.greeted()
+        ports = [{up.fact("URL"), up.fact("metrics")} for up in pair]
+        assert not ports[0] & ports[1]
+        for up in pair:
+            assert "data: [DONE]" in up.curl()
+    finally:
+        for up in pair:
+            up.stop()
+
+
 def test_an_address_that_is_taken_is_named_with_the_option_that_changes_it(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -13,7 +13,8 @@ import pytest
 from harness import modes
 from harness.asking import HELLO, Asking, on_new_connections, streaming
 from harness.client import Connection, text_of
-from harness.gateway import KEY, OTHER_KEY, chat_body, clean_environment, free_port, merged, weir_bin
+from harness.gateway import KEY, OTHER_KEY, chat_body, clean_environment, merged, weir_bin
+from harness.ports import free_port
 from harness.waiting import PATIENCE, eventually
 
 CHAT = "/v1/chat/completions"
@@ -208,6 +209,7 @@ def test_what_operators_asked_for_survives(stage, successors):
     upgraded(gateway, successors)
     assert {name: r["intent"] for name, r in gateway.replicas().items()} == {"one": "enabled", "two": "draining"}
     assert {gateway.chat("Hello").field("x-weir-replica") for _ in range(6)} == {"one"}
+    assert first_ended(gateway) == 0
 
 
 def test_a_signal_upgrades_too(stage, successors):

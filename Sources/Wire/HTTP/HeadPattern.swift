@@ -9,8 +9,8 @@ import CVectors
 ///
 /// - the text that is compared has the first line, all names, and each value that parsing a head looks into
 ///   (``FieldID/isKept``) but for Content-Length, which is read again, and Expect, with which no head is learned;
-/// - a hole takes what any line may have behind `name: `: visible ASCII characters with spaces between them, at least
-///   one; then comes the line's CRLF, with which the text goes on;
+/// - a hole takes what any line may have as its value: visible ASCII characters with spaces between them, at least one;
+///   then the line ends as the text goes on;
 /// - limits are those of the head at hand.
 ///
 /// Whatever else comes, be it allowed or not, is no match and is parsed like the first one.
@@ -61,7 +61,7 @@ struct HeadPattern: ~Copyable {
 
     /// Learns the head that `bytes` begin with and that `fields` were read from. It ends at `end`.
     ///
-    /// - Returns: whether there is a pattern now: not if the head is too large, or a line with a hole is oddly spaced.
+    /// - Returns: whether there is a pattern now: there is none of a head that is too large, or has nothing in a hole.
     mutating func learn(_ bytes: Span<UInt8>, _ fields: borrowing FieldList, end: Int) -> Bool {
         pieceCount = 0
         text.removeAll()
@@ -69,15 +69,12 @@ struct HeadPattern: ~Copyable {
         firstLineCount = Int(fields[0].name.start) - 2
         var copied = 0
         for index in 0..<fields.count where !fields[index].id.isKept {
-            let field = fields[index]
-            let lineEnd = (index + 1 < fields.count ? Int(fields[index + 1].name.start) : end - 2) - 2
-            let isPlain = !field.value.isEmpty && field.value.end == lineEnd
-                && Int(field.value.start) == field.name.end + 2
-            guard isPlain, pieceCount < Self.holesMax, append(bytes, copied..<Int(field.value.start)) else {
+            let value = fields[index].value
+            guard !value.isEmpty, pieceCount < Self.holesMax, append(bytes, copied..<Int(value.start)) else {
                 pieceCount = 0
                 return false
             }
-            copied = field.value.end
+            copied = value.end
             pieces[pieceCount - 1].field = UInt32(index)
             pieces[pieceCount - 1].learned_end = UInt32(copied)
         }

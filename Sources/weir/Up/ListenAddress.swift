@@ -37,8 +37,7 @@ struct ListenAddress: ExpressibleByArgument, CustomStringConvertible {
     /// - Throws: `.problem` when somebody listens there already or the address is not this machine's.
     func checked() throws(CommandFailure) -> ListenAddress {
         if port == 0 {
-            let port = try UpPorts.choose(count: 1, lastTime: nil).replicas[0]
-            return ListenAddress(host: host, port: port, address: address)
+            return ListenAddress(host: host, port: try UpPorts.any(), address: address)
         }
         guard UpPorts.isFree(port, address: address) else {
             let reason = errno == EADDRINUSE ? "it is taken" : String(cString: strerror(errno))

@@ -1,3 +1,4 @@
+import GatewayServer
 import Glibc
 import Wire
 
@@ -18,18 +19,17 @@ struct UpPorts: Equatable {
     static func choose(count: Int, lastTime: [UInt8]?) throws(CommandFailure) -> UpPorts {
         let last = lastTime.flatMap { try? JSONValue.read($0.span) }
         var ports = UpPorts()
-        var taken: Set<UInt16> = []
         var candidates = (last?["replicas"]?.array ?? []).compactMap { $0.int.flatMap { UInt16(exactly: $0) } }[...]
         while ports.replicas.count < count {
-            let wanted = candidates.popFirst()
-            let port = try free(wanted, except: taken)
-            taken.insert(port)
-            ports.replicas.append(port)
+            ports.replicas.append(try free(candidates.popFirst()))
         }
         let metrics = last?["metrics"]?.int.flatMap { UInt16(exactly: $0) } ?? usualMetrics
-        ports.metrics = try free(metrics, except: taken)
+        ports.metrics = try free(metrics)
         return ports
     }
+
+    /// Any one that is free.
+    static func any() throws(CommandFailure) -> UInt16 { try free(nil) }
 
     var text: String {
         var writer = ByteWriter()
@@ -42,14 +42,18 @@ struct UpPorts: Equatable {
     }
 
     /// `wanted` if it is free, else a random one. Bound: a thousand tries.
-    private static func free(_ wanted: UInt16?, except taken: Set<UInt16>) throws(CommandFailure) -> UInt16 {
-        if let wanted, wanted > 0, !taken.contains(wanted), isFree(wanted) { return wanted }
+    private static func free(_ wanted: UInt16?) throws(CommandFailure) -> UInt16 {
+        if let wanted, wanted > 0, isFree(wanted), claim(wanted) { return wanted }
         for _ in 0..<1_000 {
             let port = UInt16.random(in: range)
-            if !taken.contains(port), isFree(port) { return port }
+            if isFree(port), claim(port) { return port }
         }
         throw CommandFailure(.problem, "no free port between \(range.lowerBound) and \(range.upperBound)")
     }
+
+    /// Takes the port for this `weir up`, once and until the process ends: nothing listens there for some seconds, in
+    /// which another one may start.
+    private static func claim(_ port: UInt16) -> Bool { HeldName.take("weir-up-port-\(port)") != nil }
 
     /// Whether nobody listens on the port of this IPv4 address; `address` in network order.
     static func isFree(_ port: UInt16, address: in_addr = in_addr(s_addr: UInt32(0x7F00_0001).bigEndian)) -> Bool {

@@ -51,13 +51,6 @@ def token(subject="ada", **changes):
     return jwt.encode({name: value for name, value in claims.items() if value is not None}, SECRET, "HS256")
 
 
-def free_port():
-    """A port that the kernel has just given out."""
-    with socket.socket() as peer:
-        peer.bind(("127.0.0.1", 0))
-        return peer.getsockname()[1]
-
-
 def merged(base, changes):
     """`base` with `changes` laid over it, sections merged and everything else replaced."""
     result = copy.deepcopy(base)
@@ -107,7 +100,10 @@ def settings(replicas, directory, pool=None, **changes):
 class Gateway:
     """A running gateway. `Gateway.start(...)` returns once it can serve."""
 
-    def __init__(self, configuration, environment=None, directory=None):
+    #: Those that were launched and not yet stopped, oldest first.
+    running = []
+
+    def __init__(self, configuration, environment=None, directory=None, names=None):
         self.directory = Path(directory or tempfile.mkdtemp(prefix="weir-"))
         self.file = self.directory / "weir.yaml"
         self.configure(configuration)
@@ -116,12 +112,18 @@ class Gateway:
         self.process = None
         self.address = None
         self._environment = clean_environment(**(environment or {}))
+        self._names = names
 
     @classmethod
-    def start(cls, replicas, pool=None, ready=True, environment=None, **changes):
+    def start(cls, replicas, pool=None, ready=True, environment=None, names=None, **changes):
         directory = tempfile.mkdtemp(prefix="weir-")
-        gateway = cls(settings(replicas, directory, pool, **changes), environment, directory)
-        gateway.launch(ready)
+        gateway = cls(settings(replicas, directory, pool, **changes), environment, directory, names)
+        try:
+            gateway.launch(ready)
+        except BaseException as problem:
+            problem.add_note(gateway.last_words())
+            gateway.kill()
+            raise
         return gateway
 
     def configure(self, configuration):
@@ -131,12 +133,14 @@ class Gateway:
         self.settings = configuration
 
     def launch(self, ready=True):
+        before = self._names.command if self._names else []
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [weir_bin(), "serve", "--config", self.file], stdout=log, stderr=subprocess.PIPE, text=True,
+                [*before, weir_bin(), "serve", "--config", self.file], stdout=log, stderr=subprocess.PIPE, text=True,
                 env=self._environment, start_new_session=True)
         self._reader = threading.Thread(target=self._read_events, args=[self.process.stderr], daemon=True)
         self._reader.start()
+        Gateway.running.append(self)
         started = eventually(lambda: self.event("started") or self._ended(), "the gateway says that it listens")
         host, _, port = started["address"].rpartition(":")
         self.address = (host, int(port))
@@ -225,6 +229,11 @@ class Gateway:
         events = [(event.get("time"), event["event"], event.get("message")) for event in self.events]
         return "\n".join(map(str, [*counted.items(), *events]))
 
+    def last_words(self, count=20):
+        """Its last events, and the last lines of its access log."""
+        events = [json.dumps(event) for event in self.events[-count:]]
+        return "\n".join([*events, "", *self.log_text().splitlines()[-count:]])
+
     def replicas(self):
         """What the admin API says of each replica, by name."""
         return {replica["name"]: replica for replica in self.admin("GET", "/admin/v1/replicas").json["replicas"]}
@@ -256,16 +265,23 @@ class Gateway:
     def stop(self):
         """Asks it to end, and makes sure that it did so well."""
         if self.process is None or self.process.returncode is not None:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self.kill()
             return
         try:
             self.signal(signal.SIGTERM)
-            status = self.end()
+            how = f"ended with {status}" if (status := self.end()) else None
         except subprocess.TimeoutExpired:
+            how = f"does not end within {PATIENCE} s"
+        words = self.last_words()
+        self.kill()
+        assert how is None, f"the gateway {how}:\n{words}"
+
+    def kill(self):
+        """Ends it at once, if it still runs, and removes what it wrote."""
+        Gateway.running = [other for other in Gateway.running if other is not self]
+        if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
-            raise AssertionError(f"the gateway does not end within {PATIENCE} s: {self.events[-3:]}") from None
-        assert status == 0, f"the gateway ended with {status}: {self.events[-3:]}"
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

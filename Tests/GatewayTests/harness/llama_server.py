@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from .gateway import clean_environment
+from .ports import HeldPort
 from .waiting import PATIENCE, eventually
 
 #: Requests that it works on at once; each has its share of the context.
@@ -23,22 +24,22 @@ CONTEXT = 4096
 class LlamaServer:
     """One server process over the model file `model`."""
 
-    def __init__(self, name, model, port=0):
+    def __init__(self, name, model):
         self.name = name
         self.model = model
-        self.port = port
+        self._held = HeldPort()
+        self.port = self._held.number
         self.process = None
         self.start()
 
     def start(self):
-        """Starts it, on the same port as before if there was one, and waits until it is healthy."""
+        """Starts it, on the same port as before, and waits until it is healthy."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.llama_server", self.model, str(self.port)],
             cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, env=clean_environment())
         self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://127.0.0.1:"), f"llama.cpp's server says {self.url!r}"
-        self.port = int(self.url.rpartition(":")[2])
+        assert self.url == f"http://127.0.0.1:{self.port}", f"llama.cpp's server says {self.url!r}"
         eventually(self.is_healthy, f"{self.name} is healthy")
 
     def is_healthy(self):
@@ -68,7 +69,10 @@ class LlamaServer:
         self.process.stdin.close()
         self.process.stdout.close()
 
-    stop = kill
+    def stop(self):
+        """Ends it for good."""
+        self.kill()
+        self._held.release()
 
 
 def main():

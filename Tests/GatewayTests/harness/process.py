@@ -12,6 +12,15 @@ def descriptor_count(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def connecting_count(pid, port):
+    """How many of its connections to `port` are being made, and are neither accepted nor refused yet."""
+    owned = {os.readlink(entry) for entry in os.scandir(f"/proc/{pid}/fd") if entry.is_symlink()}
+    with open(f"/proc/{pid}/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return sum(
+        row[3] == "02" and int(row[2].split(":")[1], 16) == port and f"socket:[{row[9]}]" in owned for row in rows)
+
+
 def sockets_by_loop(pid, port):
     """How many connections of the listener on `port` each epoll instance watches: one number for each loop."""
     mine = set()

@@ -3,7 +3,7 @@
 All replicas of a test run live on one event loop in one thread. A mode is a coroutine function `mode(exchange)` that
 answers one POST; `modes.py` has them. Started as a program it is a process of its own that can be killed:
 
-    python -m harness.replica NAME PORT GAP     prints its port on the first line
+    python -m harness.replica NAME PORT GAP     prints a line once it listens
 
 There GAP is the seconds between the events of its streams; SIGTERM ends it once nothing runs any more.
 """
@@ -19,6 +19,7 @@ import sys
 import threading
 
 from . import modes
+from .ports import HeldPort
 
 
 class Recorded:
@@ -116,8 +117,11 @@ class Replica:
         self.connections = set()
         self.accepted = 0
         self._host = host
-        self.port = port
+        # Its own also while it is down. In a process of its own, whoever started that holds the port.
+        self._held = None if port else HeldPort(host)
+        self.port = port or self._held.number
         self._server = None
+        self._fillers = []
         self._home = ReplicaLoop.shared()
         self.start()
 
@@ -126,18 +130,32 @@ class Replica:
         return f"http://{self._host}:{self.port}"
 
     def start(self):
-        """Listens, on the same port as before if there was one."""
+        """Listens, on the same port as before."""
         self._home.call(self._start())
 
     async def _start(self):
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: Connection(self), self._host, self.port, reuse_address=True, backlog=512)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def refuse(self):
         """Refuses new connections; those that are there go on."""
         self._home.loop.call_soon_threadsafe(self._server.close)
+
+    def ignore(self):
+        """From now on connections are neither made nor refused: nobody accepts them, and the queue is full."""
+
+        async def stop_accepting():
+            [listener] = self._server.sockets
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+            with listener.dup() as same:
+                same.listen(0)
+
+        self._home.call(stop_accepting())
+        for _ in range(4):
+            self._fillers.append(socket.socket())
+            self._fillers[-1].setblocking(False)
+            self._fillers[-1].connect_ex((self._host, self.port))
 
     def reset_one(self):
         """Resets one of its connections."""
@@ -155,7 +173,14 @@ class Replica:
 
         self._home.call(end())
 
-    stop = kill
+    def stop(self):
+        """Ends for good."""
+        self.kill()
+        for filler in self._fillers:
+            filler.close()
+        self.thaw()  # or who waits for that waits until the garbage collector wonders
+        if self._held:
+            self._held.release()
 
     def freeze(self):
         """Stops like a process under SIGSTOP: takes connections and requests, answers nothing, its page included."""
@@ -328,7 +353,7 @@ def main():
     replica = Replica(name, modes.streamed(gap), port=port)
     replica.keeps_records = False
     replica.drain_on(signal.SIGTERM)
-    print(replica.port, flush=True)
+    print("listening", flush=True)
     threading.Thread(target=end_with_input, daemon=True).start()
     replica.drained.wait()
 

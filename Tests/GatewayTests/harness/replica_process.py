@@ -6,22 +6,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .ports import HeldPort
+
 
 class ReplicaProcess:
     """One process; `gap` is the seconds between the events of its streams."""
 
-    def __init__(self, name, gap=0.0, port=0):
+    def __init__(self, name, gap=0.0):
         self.name = name
         self.gap = gap
-        self.start(port)
+        self._held = HeldPort()
+        self.port = self._held.number
+        self.start()
 
-    def start(self, port=None):
-        """Starts it, on the same port as before if there was one."""
-        port = self.port if port is None else port
+    def start(self):
+        """Starts it, on the same port as before."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.replica", self.name, str(port), str(self.gap)],
+            [sys.executable, "-m", "harness.replica", self.name, str(self.port), str(self.gap)],
             cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline())
+        assert self.process.stdout.readline() == "listening\n", f"{self.name} does not start"
 
     @property
     def url(self):
@@ -48,4 +51,7 @@ class ReplicaProcess:
         self.process.stdin.close()
         self.process.stdout.close()
 
-    stop = kill
+    def stop(self):
+        """Ends it for good."""
+        self.kill()
+        self._held.release()

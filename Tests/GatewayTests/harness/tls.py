@@ -89,4 +89,3 @@ class TLSReplica(Replica):
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: ReplicaConnection(self), self._host, self.port, reuse_address=True, backlog=512, ssl=self._context)
-        self.port = self._server.sockets[0].getsockname()[1]
