@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.gateway import clean_environment, weir_bin
+from harness.process import open_files
 from harness.waiting import PATIENCE, eventually
 
 
@@ -129,7 +130,7 @@ def test_only_its_owner_can_look_into_its_state(up):
 def test_nothing_of_it_is_reachable_from_other_machines_and_redis_has_no_port(up):
     ports = set()
     for pid in [*children(up.process.pid), up.process.pid]:
-        owned = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
+        owned = set(open_files(pid).values())
         for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in owned:

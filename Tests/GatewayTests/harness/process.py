@@ -12,9 +12,20 @@ def descriptor_count(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def open_files(pid):
+    """What each of its descriptors is, by number; those that are closed meanwhile are left out."""
+    links = {}
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            links[descriptor] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+        except FileNotFoundError:
+            continue
+    return links
+
+
 def connecting_count(pid, port):
     """How many of its connections to `port` are being made, and are neither accepted nor refused yet."""
-    owned = {os.readlink(entry) for entry in os.scandir(f"/proc/{pid}/fd") if entry.is_symlink()}
+    owned = set(open_files(pid).values())
     with open(f"/proc/{pid}/net/tcp") as table:
         rows = [line.split() for line in table.readlines()[1:]]
     return sum(
@@ -29,12 +40,7 @@ def sockets_by_loop(pid, port):
             words = line.split()
             if int(words[1].split(":")[1], 16) == port and words[3] == "01":
                 mine.add(words[9])
-    links = {}
-    for descriptor in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            links[descriptor] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-        except FileNotFoundError:
-            continue
+    links = open_files(pid)
     counts = []
     for descriptor, link in links.items():
         if "eventpoll" not in link:
