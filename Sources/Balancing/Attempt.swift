@@ -26,7 +26,7 @@ package struct AttemptSettings: Equatable, Sendable {
 /// could not be reached or refused us is never asked again by this request; one that is busy only after its cool-down;
 /// one that failed otherwise only if there is no other.
 ///
-/// Pure and a value; no allocation on the success path.
+/// Pure, and plain words without a reference in them: to begin one is to write some fields.
 package struct Attempt: Sendable {
     /// A failure as the shell saw it.
     package struct Failure: Equatable, Sendable {
@@ -113,18 +113,10 @@ package struct Attempt: Sendable {
         case passOn
         /// Over: all tokens that were asked for were sent, so end the stream with `length` ourselves.
         case finishLength
-        /// Over. `.upstreamBroke` comes after content: end honestly, in-band.
-        case fail(GatewayError)
+        /// Over. ``Loss/upstreamBroke(_:)`` comes after content: end honestly, in-band.
+        case fail(Loss)
         /// Over, and well.
         case done
-
-        package func renumbered(_ place: (Int) -> Int?) -> Action {
-            switch self {
-            case .pick(let exclusions): .pick(exclusions.renumbered(place))
-            case .resume(let exclusions): .resume(exclusions.renumbered(place))
-            default: self
-            }
-        }
     }
 
     private let request: AttemptRequest
@@ -147,7 +139,8 @@ package struct Attempt: Sendable {
 
     private var waits = 0
     private var isAgain = false
-    private var exclusions = Exclusions()
+    /// Those of the last ``Action/pick(_:)`` or ``Action/resume(_:)``, under their present places.
+    package private(set) var exclusions = Exclusions()
     /// Ways that no replica has turned down yet.
     private var waysLeft = ResumeWays.all
     private var lastFailure: UpstreamFailure?
@@ -170,6 +163,14 @@ package struct Attempt: Sendable {
         hasContent = true
         firstBreak = broken
         waysLeft.remove(.tokenIDs)
+    }
+
+    /// Begins anew, as another request that nothing was sent of. - Returns: the first action.
+    package mutating func restart(
+        _ request: AttemptRequest, settings: AttemptSettings, deadline: Moment, now: Moment
+    ) -> Action {
+        self = Attempt(request, settings: settings, deadline: deadline)
+        return start(now: now)
     }
 
     package mutating func start(now: Moment) -> Action {
@@ -216,6 +217,12 @@ package struct Attempt: Sendable {
         }
     }
 
+    /// ``Event/sent(replica:)``: of every request, so it has a door of its own.
+    package mutating func wasSent(to replica: Int) { if !isOver { _ = went(to: replica, by: nil) } }
+
+    /// ``Event/complete``: likewise.
+    package mutating func wasCompleted() -> Action { isOver ? .proceed : end(.done) }
+
     /// The ways in which a replica with these abilities can continue this stream; empty if it can't.
     package func ways(on abilities: ReplicaAbilities) -> ResumeWays {
         ResumeRules.ways(for: request, sent: sent, on: abilities).intersection(waysLeft)
@@ -231,6 +238,7 @@ extension Attempt {
         return .proceed
     }
 
+    @inline(never)
     private mutating func failed(_ failure: Failure, now: Moment, spendRetry: () -> Bool) -> Action {
         let index = replica
         replica = nil
@@ -252,6 +260,7 @@ extension Attempt {
         return move(isFree: failure.kind.declaresDead || failure.isReplicaDown, now: now, spendRetry: spendRetry)
     }
 
+    @inline(never)
     private mutating func answered(
         _ status: Int, retryAfter: Interval?, now: Moment, spendRetry: () -> Bool
     ) -> Action {
@@ -293,6 +302,7 @@ extension Attempt {
 
     /// The continuation was turned down, or turned out to be none: the next way may do, there or elsewhere. That is no
     /// send, and costs nothing: each way is turned down once.
+    @inline(never)
     private mutating func turnedDown(now: Moment, spendRetry: () -> Bool) -> Action {
         guard let refused = way else { return end(.fail(lost(.refusedUs))) }
         replica = nil
@@ -306,6 +316,7 @@ extension Attempt {
         return move(isFree: true, now: now, spendRetry: spendRetry)
     }
 
+    @inline(never)
     private mutating func nobody(coolAt: Moment?, now: Moment) -> Action {
         if isAgain {
             isAgain = false
@@ -345,7 +356,7 @@ extension Attempt {
     private mutating func giveUp() -> Action {
         if hasContent { return end(.fail(.upstreamBroke(firstBreak ?? .cut))) }
         switch lastFailure {
-        case nil, .connectFailed, .declaredDead: return end(.fail(.noReplica(model: request.model)))
+        case nil, .connectFailed, .declaredDead: return end(.fail(.noReplica))
         case .busy where holdsReply: return end(.passOn)
         case .connectTimeout: return end(.fail(.connectTimeout))
         case .firstByteTimeout: return end(.fail(.firstByteTimeout))
@@ -355,8 +366,8 @@ extension Attempt {
         }
     }
 
-    /// The error for `failure` at this point of the answer.
-    private func lost(_ failure: UpstreamFailure) -> GatewayError {
+    /// What is lost by `failure` at this point of the answer.
+    private func lost(_ failure: UpstreamFailure) -> Loss {
         if hasContent { return .upstreamBroke(firstBreak ?? failure) }
         return failure == .totalTimeout ? .totalTimeout : .upstreamFailed(failure)
     }

@@ -35,7 +35,6 @@ package struct ReplicaPicker: Sendable {
         case none
     }
 
-
     private let policy: Policy
     private let tiers: [Tier]
     private var roundRobins: (primary: SmoothRoundRobin, backup: SmoothRoundRobin)
@@ -80,6 +79,22 @@ package struct ReplicaPicker: Sendable {
         guard primary == .none, hasBackups else { return primary }
         return pick(from: .backup, inFlight, availability)
     }
+
+    /// The usual pick, in one step: the primary whose turn it is, while nobody has been asked whether it is available.
+    ///
+    /// As nearly always nobody is left out, one question to the replica takes the place of one to each. Whoever is not
+    /// available goes to ``giveBack(_:)``, and ``pick(inFlight:_:)`` decides. A replica that is out keeps what it has
+    /// earned until its turn is tried, so when it returns it has at most that one turn more.
+    /// - Returns: nil where turns alone don't decide.
+    package mutating func takeTurn() -> Int? {
+        switch policy {
+        case .smoothRoundRobin: roundRobins.primary.takeTurn()
+        case .leastInFlight: nil
+        }
+    }
+
+    /// Undoes ``takeTurn()``.
+    package mutating func giveBack(_ turn: Int) { roundRobins.primary.giveBack(turn) }
 
     private mutating func pick(
         from tier: Tier, _ inFlight: (Int) -> Int, _ availability: (Int) -> Availability

@@ -47,8 +47,6 @@ package struct AttemptRequest: Sendable {
         package static let minTokens = Traits(rawValue: 1 << 3)
     }
 
-    /// The public name, for the error.
-    package var model: String
     package var isStream: Bool
     /// `n`.
     package var choices: Int
@@ -56,8 +54,12 @@ package struct AttemptRequest: Sendable {
     /// `max_tokens` or `max_completion_tokens`, as sent to the replica; `nil` if none is in force.
     package var maxTokens: Int?
 
-    package init(model: String, isStream: Bool, choices: Int, traits: Traits, maxTokens: Int?) {
-        self.model = model
+    /// One whose answer is no stream: it is sent again from the start or not at all, whatever else it asks for.
+    package static var whole: AttemptRequest {
+        AttemptRequest(isStream: false, choices: 1, traits: Traits(rawValue: 0), maxTokens: nil)
+    }
+
+    package init(isStream: Bool, choices: Int, traits: Traits, maxTokens: Int?) {
         self.isStream = isStream
         self.choices = choices
         self.traits = traits

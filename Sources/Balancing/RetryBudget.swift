@@ -21,8 +21,11 @@ package struct RetryBudget: Sendable {
 
     private let percent: Int
     private let reserve: Int
-    private var slots = Array(repeating: Slot(), count: slotCount)
+    private var slots = InlineArray<21, Slot>(repeating: Slot())
     private var newest: Int64 = 0
+    /// Its place in `slots`, and when it ends.
+    private var newestPlace = 0
+    private var newestEnd = Moment(nanoseconds: slotLength)
     private var requests = 0
     private var retries = 0
 
@@ -36,7 +39,7 @@ package struct RetryBudget: Sendable {
     /// A request of a client begins.
     package mutating func requestStarted(_ now: Moment) {
         advance(to: now)
-        slots[place(newest)].requests += 1
+        slots[newestPlace].requests += 1
         requests += 1
     }
 
@@ -44,7 +47,7 @@ package struct RetryBudget: Sendable {
     package mutating func spend(_ now: Moment) -> Bool {
         advance(to: now)
         guard retries < allowed else { return false }
-        slots[place(newest)].retries += 1
+        slots[newestPlace].retries += 1
         retries += 1
         return true
     }
@@ -61,8 +64,10 @@ package struct RetryBudget: Sendable {
     private func place(_ slot: Int64) -> Int { Int(slot % Int64(Self.slotCount)) }
 
     private mutating func advance(to now: Moment) {
-        let slot = now.nanoseconds / Self.slotLength
-        guard slot > newest else { return }
+        if now >= newestEnd { turn(to: now.nanoseconds / Self.slotLength) }
+    }
+
+    private mutating func turn(to slot: Int64) {
         for next in (max(newest + 1, slot - Int64(Self.slotCount) + 1))...slot {
             let old = slots[place(next)]
             requests -= old.requests
@@ -70,5 +75,7 @@ package struct RetryBudget: Sendable {
             slots[place(next)] = Slot()
         }
         newest = slot
+        newestPlace = place(slot)
+        newestEnd = Moment(nanoseconds: (slot + 1) * Self.slotLength)
     }
 }

@@ -59,10 +59,27 @@ package struct SmoothRoundRobin: Sendable {
     package mutating func pick(_ isEligible: (Int) -> Bool) -> Int? {
         if groups.isEmpty { return pickDirectly(isEligible) }
         for _ in 0..<Self.forfeitsMax {
-            let index = takeTurn()
+            let index = takeGroupTurn()
             if isEligible(index) { return index }
         }
         return pickDirectly(isEligible)
+    }
+
+    /// The next turn of the whole sequence, taken at once: what ``pick(_:)`` gives while everybody is eligible, and one
+    /// replica needs asking instead of all.
+    ///
+    /// - Returns: nil if every weight is zero. Whoever turns out not to be eligible is to be passed to
+    ///   ``giveBack(_:)``, before the others are asked.
+    package mutating func takeTurn() -> Int? {
+        guard total > 0 else { return nil }
+        return groups.isEmpty ? takeDirectTurn() : takeGroupTurn()
+    }
+
+    /// Undoes ``takeTurn()``. Above 16 replicas there is nothing to undo: the turn is forfeited.
+    package mutating func giveBack(_ turn: Int) {
+        guard groups.isEmpty else { return }
+        for index in weights.indices { credits[index] -= weights[index] }
+        credits[turn] += total
     }
 
     /// Takes new weights on, while the credit that each replica has earned stays in proportion: no replica is flooded
@@ -101,8 +118,25 @@ extension SmoothRoundRobin {
         return best
     }
 
-    /// The next turn of the sequence over all replicas, by groups.
-    private mutating func takeTurn() -> Int {
+    /// The next turn of the sequence over all replicas, visiting each.
+    private mutating func takeDirectTurn() -> Int { Self.takeTurn(weights, &credits, total) }
+
+    private static func takeTurn(_ weights: [Int], _ credits: inout [Int], _ total: Int) -> Int {
+        var best = 0
+        var most = Int.min
+        // A span, for it asks once whether the array is nobody else's.
+        var credits = credits.mutableSpan
+        for index in weights.indices where weights[index] > 0 {
+            let credit = credits[index] + weights[index]
+            credits[index] = credit
+            if credit > most { (best, most) = (index, credit) }
+        }
+        credits[best] -= total
+        return best
+    }
+
+    /// The same by groups.
+    private mutating func takeGroupTurn() -> Int {
         var best = 0
         var most = Int.min
         for index in 0..<groups.count {

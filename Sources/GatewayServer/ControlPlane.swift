@@ -172,9 +172,9 @@ final class ControlPlane {
                 case .suspected: upstreams.closeIdle(to: replica, in: pool)
                 case .died: upstreams.replicaDied(replica, in: pool)
                 case .served:
-                    upstreams.replicaServes(in: pool)
+                    upstreams.replicaServes(replica, in: pool)
                     pool.placeFreed(at: replica, now: loop.now)
-                case .shareChanged: upstreams.sharesChanged(in: pool)
+                case .shareChanged: upstreams.shareChanged(of: replica, in: pool)
                 }
             }
         }

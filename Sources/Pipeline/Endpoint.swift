@@ -61,15 +61,6 @@ package enum Endpoint: Equatable, Sendable {
         }
     }
 
-    /// The path towards a replica.
-    static func upstreamPath(_ kind: ChatRequest.Kind) -> StaticString {
-        switch kind {
-        case .chat: "/v1/chat/completions"
-        case .completion: "/v1/completions"
-        case .embedding: "/v1/embeddings"
-        }
-    }
-
     /// Health paths are answered without a credential and leave no line in the access log.
     var isHealth: Bool {
         switch self {

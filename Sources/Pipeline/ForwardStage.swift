@@ -35,7 +35,6 @@ struct ForwardStage {
     private func describe(_ exchange: Exchange) throws(GatewayError) {
         let call = exchange.call
         guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
-        call.path = Endpoint.upstreamPath(kind)
         call.deadline = exchange.arrivedAt + services.settings.totalTimeout
         if call.isStream, kind != .embedding { call.edits.forcesUsage = true }
         if exchange.hasSessionMember { call.edits.removesSessionID = true }

@@ -53,7 +53,7 @@ struct SettleStage {
         reply.withBody { body in
             if exchange.call.renamesModel { sendRenamed(body, exchange) } else { exchange.reply(body) }
         }
-        if let pool = exchange.call.pool { services.upstreams.finish(reply, in: pool) }
+        services.upstreams.finish(exchange.call)
     }
 
     private func ending(_ error: GatewayError, _ exchange: Exchange) -> Outcome {
@@ -268,7 +268,7 @@ struct SettleStage {
     private func writeUnusual(_ exchange: Exchange, _ caller: Caller?) {
         let record = services.record
         let call = exchange.call
-        services.metrics.pool(call.pool.map { services.upstreams.place(of: $0) }).requestEnded(record)
+        services.metrics.pool(services.upstreams.place(of: call)).requestEnded(record)
         if record.outcome == .ok, exchange.sessionDegraded != nil {
             services.shared.sessionsDegraded.wrappingAdd(1, ordering: .relaxed)
         }

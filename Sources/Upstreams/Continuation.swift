@@ -9,13 +9,13 @@ extension LoopUpstreams {
     // MARK: Which way
 
     /// Of the ways in which the replica could continue the stream, the best one.
-    func bestWay(on replica: Replica, _ journey: Journey) -> Balancing.ResumeWay? {
-        let ways = ways(on: replica, journey)
+    func bestWay(on replica: Replica, for call: UpstreamCall) -> Balancing.ResumeWay? {
+        let ways = ways(on: replica, for: call)
         return Balancing.ResumeWay.allCases.first { ways.contains(ResumeWays($0)) }
     }
 
-    func ways(on replica: Replica, _ journey: Journey) -> ResumeWays {
-        let call = journey.call
+    func ways(on replica: Replica, for call: UpstreamCall) -> ResumeWays {
+        let journey = call.journey
         guard call.mayResume else { return [] }
         var ways = journey.attempt.ways(on: replica.abilities(now: loop.now))
         // Ids mean the same only where the same engine gave them.
@@ -27,7 +27,7 @@ extension LoopUpstreams {
 
     /// Whether the request's form leaves room for the text: a last message to be extended, or a prompt, of one string.
     private func canPrefill(_ call: UpstreamCall, on kind: ReplicaKind) -> Bool {
-        guard let request = call.request else { return false }
+        guard let request = call.requestAgain else { return false }
         switch request.kind {
         case .embedding: return false
         case .completion: return request.promptKind == .text && !request.echo
@@ -52,7 +52,7 @@ extension LoopUpstreams {
 
     /// Whether the text ends in the beginning of a stop string: its rest may have been on the way.
     private func endsInStopPrefix(_ call: UpstreamCall) -> Bool {
-        guard let request = call.request, !request.stops.isEmpty else { return false }
+        guard let request = call.requestAgain, !request.stops.isEmpty else { return false }
         return call.client.withRequest { bytes in
             let body = bytes.extracting(call.client.bodyRange)
             return call.relay.withText { text in
@@ -65,8 +65,9 @@ extension LoopUpstreams {
 
     /// Whether to ask the replica for token ids, and how far to believe them.
     func idTrust(of replica: Replica, for call: UpstreamCall) -> TokenTrace.Trust {
+        guard call.isStream else { return .none }
         let kind = replica.settings.kind
-        guard call.mayResume, kind.abilities.contains(.tokenIDs), let request = call.request,
+        guard call.mayResume, kind.abilities.contains(.tokenIDs), let request = call.requestAgain,
             request.isStream, request.choices == 1, !request.echo,
             request.promptCount <= 1 || request.promptKind == .tokens,
             ResumeRules.ways(for: call.attemptRequest, sent: SentSoFar(hasExactIDs: true), on: kind.abilities)
@@ -96,7 +97,7 @@ extension LoopUpstreams {
     /// What changes in the body for this replica and this way, besides what changes for every replica.
     func edits(for call: UpstreamCall, to replica: Replica, way: Balancing.ResumeWay?) -> BodyEdits {
         var edits = call.edits
-        guard let request = call.request else { return edits }
+        guard let request = call.requestAgain else { return edits }
         if call.asksUsageOnly {
             edits.maxTokens = 1
             edits.removed.insert(.minTokens)
@@ -133,16 +134,15 @@ extension LoopUpstreams {
     /// How long a finished answer waits for a usage that its replica did not live to tell.
     private static let usageTimeout = Interval.seconds(2)
 
-    /// The index of a replica that can be asked for the usage of an answer that is finished: the request again, for one
-    /// token.
-    func beginCounting(_ call: UpstreamCall, in route: Route) -> Int? {
-        guard call.relay.answer.owesUsage, !call.asksUsageOnly else { return nil }
+    /// A replica that can be asked for the usage of an answer that is finished, its place taken: the request again, for
+    /// one token.
+    func linkForCounting(_ call: UpstreamCall) -> Link? {
+        guard call.relay.answer.owesUsage, !call.asksUsageOnly, let route = call.journey.route else { return nil }
         call.relay.answer.wasCounted = true
         guard case .replica(let index) = pickNow(Attempt.Exclusions(), for: call, in: route) else { return nil }
         call.asksUsageOnly = true
         call.deadline = min(call.deadline, loop.now + Self.usageTimeout)
-        begin(call, at: route.pool.replicas[index], in: route.pool)
-        return index
+        return route.links[index]
     }
 }
 

@@ -1,12 +1,15 @@
 import Balancing
 import GatewayCore
-import Glibc
 import HTTPConnections
 import Reactor
 import Telemetry
 import Wire
 
 /// Performs what the ``Attempt`` machine decides for one request: pick, send, relay, retry, resume.
+///
+///     setOut ──► next: pick ──► send ──► advance … ──► arrive: judge ──► next: conclude ──► the result
+///                  ▲                     (waits)              │
+///                  └──────── retry, resume, wait ◄────────────┘
 extension LoopUpstreams {
     /// What a request waits for.
     package enum Pause {
@@ -23,390 +26,204 @@ extension LoopUpstreams {
     ///   the machine gave up with, if it did; `.clientGone` as soon as the client leaves, which cancels the replica.
     @inline(never)
     package func goOn(_ call: UpstreamCall, isLate: Bool) -> Pause? {
-        do throws(GatewayError) {
-            let journey = if let journey = call.journey { journey } else { try setOut(call) }
-            call.sending.isLate = isLate
-            while true {
-                if let connection = journey.connection {
-                    if let until = advance(call, connection) { return .until(until) }
-                    journey.connection = nil
-                    try arrive(journey, call, on: connection)
-                }
-                switch try next(journey, call) {
-                case .send(let connection): journey.connection = connection
-                case .queue: return .queue
-                case .wait(let until): return .until(until)
-                case .over: return end(call, .success(try kept(journey)))
-                }
+        let journey = call.journey
+        if !journey.isUnderWay, call.result == nil { setOut(call) }
+        call.sending.isLate = isLate
+        while journey.isUnderWay {
+            // Taken out while they are worked with, because nobody counts what is passed from hand to hand.
+            if journey.isAtReplica, let link = journey.link.take(), let connection = journey.connection.take() {
+                let until = advance(call, link, connection)
+                if until == nil { arrive(call, from: link, connection) } else { journey.connection = connection }
+                journey.link = link
+                if let until { return .until(until) }
+            } else if let pause = next(call) {
+                return pause
             }
-        } catch {
-            return end(call, .failure(error))
         }
-    }
-
-    private func end(_ call: UpstreamCall, _ result: Result<ForwardResult, GatewayError>) -> Pause? {
-        call.result = result
-        call.restingJourney = call.journey.take()
         return nil
     }
 
-    private func setOut(_ call: UpstreamCall) throws(GatewayError) -> Journey {
-        guard let route = presentRoute(for: call) else { throw .noReplica(model: call.modelName) }
-        let pool = route.pool
-        let broken = call.relay.hasContent ? call.broken : nil
-        // Made in its place: a copy would cost as much again.
-        func attempt() -> Attempt {
-            Attempt(call.attemptRequest, settings: pool.settings.attempt, deadline: call.deadline, resuming: broken)
+    @inline(never)
+    private func setOut(_ call: UpstreamCall) {
+        guard let route = usualRoute(for: call) ?? presentRoute(for: call) else {
+            return end(call, .failure(.noReplica(model: call.modelName)))
         }
-        let journey: Journey
-        if let before = call.restingJourney.take() {
-            journey = before
-            journey.begin(on: route)
-            journey.attempt = attempt()
-        } else {
-            journey = Journey(attempt(), call, route)
-        }
-        call.journey = journey
-        if broken == nil { call.relay.begin(call) } else { journey.attempt.sent = sentSoFar(call) }
+        let journey = call.journey
+        journey.begin(on: route)
         route.budget.requestStarted(loop.now)
-        journey.action = journey.attempt.start(now: loop.now)
-        return journey
+        if call.relay.hasContent, let broken = call.broken { return setOut(call, in: route, resuming: broken) }
+        if call.isStream { call.relay.begin(call) }
+        journey.action = journey.attempt.restart(
+            call.isStream ? call.attemptRequest : .whole, settings: route.pool.settings.attempt,
+            deadline: call.deadline, now: loop.now)
     }
 
-    /// What comes next.
-    private enum Next {
-        /// A send that was begun on this connection.
-        case send(ClientConnection)
-        case queue
-        case wait(until: Moment)
-        /// The answer is in the journey.
-        case over
+    /// With a stream that another model began.
+    @inline(never)
+    private func setOut(_ call: UpstreamCall, in route: Route, resuming broken: UpstreamFailure) {
+        call.journey.attempt = Attempt(
+            call.attemptRequest, settings: route.pool.settings.attempt, deadline: call.deadline, resuming: broken)
+        call.journey.attempt.sent = sentSoFar(call)
+        call.journey.action = call.journey.attempt.start(now: loop.now)
     }
 
-    /// Does what the machine says, up to where something has to be waited for.
-    private func next(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Next {
-        while true {
-            let picked: Picked
-            switch try choose(journey, call) {
-            case .next(let next): return next
-            case .picked(let chosen): picked = chosen
-            }
-            switch try begin(picked, journey, call) {
-            case .decided(let action): journey.action = action
-            case .send(let index, let way):
-                let replica = journey.route.pool.replicas[index]
-                if let connection = begin(
-                    call, to: replica, in: journey.route, way: way, onNewConnection: journey.onNewConnection)
-                {
-                    return .send(connection)
-                }
-                end(call, at: replica, in: journey.route.pool)
-                journey.action = try judge(.failed(.connectFailed, isStale: false), of: replica, journey, call)
-            }
+    /// Does what the machine says. - Returns: what to wait for before that.
+    @inline(__always)
+    private func next(_ call: UpstreamCall) -> Pause? {
+        switch call.journey.action {
+        case .pick, .resume: return pickAndSend(call)
+        case .done, .proceed, .passOn: conclude(call)
+        case .again, .wait, .finishLength, .fail: return nextInTrouble(call)
         }
+        return nil
     }
 
-    private enum Chosen {
-        case picked(Picked)
-        case next(Next)
-    }
-
-    /// Picks a replica as the machine asks, or says what else is next.
-    private func choose(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Chosen {
-        if journey.hasWaited, let picked = journey.picked.take() {
-            journey.hasWaited = false
-            return .picked(picked)
-        }
+    @inline(never)
+    private func nextInTrouble(_ call: UpstreamCall) -> Pause? {
+        let journey = call.journey
         switch journey.action {
-        case .pick, .resume: renew(journey, call)
-        default: break
-        }
-        let pool = journey.route.pool
-        switch journey.action {
-        case .pick(let exclusions): journey.look(exclusions, isResume: false)
-        case .resume(let exclusions): journey.look(exclusions, isResume: true)
-        case .again(let index):
-            journey.isResume = journey.attempt.hasContent
-            journey.onNewConnection = true
-            let replica = pool.replicas[index]
-            // Its place was given back when the connection turned out stale; without a free one, pick anew.
-            let isTaken = replica.take(for: call.modelName, now: loop.now)
-            return .picked(isTaken ? .replica(index) : .noneLeft(coolAt: nil))
+        case .again(let index): sendAgain(call, to: index)
         case .wait(let until):
-            if call.client.isClientGone { throw .clientGone }
-            guard loop.now >= until else { return .next(.wait(until: until)) }
-            journey.action = journey.attempt.handle(.waited, now: loop.now) { journey.route.budget.spend(loop.now) }
-            return try choose(journey, call)
-        case .passOn:
-            if journey.kept == nil { throw .upstreamFailed(.serverError) }
-            return .next(.over)
-        case .fail(let error):
-            if case .upstreamBroke = error { metrics.resumed(.none, .failed, pool: place(of: pool)) }
-            throw error
+            if call.client.isClientGone {
+                end(call, .failure(.clientGone))
+            } else if loop.now >= until {
+                tell(.waited, call)
+            } else {
+                return .until(until)
+            }
         case .finishLength:
             call.relay.answer.owedFinish = .length
             journey.kept = .streamed
-            return try conclude(journey, call)
-        case .done, .proceed: return try conclude(journey, call)
+            conclude(call)
+        case .fail(let loss):
+            if case .upstreamBroke = loss { metrics.resumed(.none, .failed, pool: place(of: call) ?? .max) }
+            end(call, .failure(loss.error(model: call.modelName)))
+        case .pick, .resume, .done, .proceed, .passOn: break  // These are no trouble.
         }
-        return pick(journey, for: call).map { .picked($0) } ?? .next(.queue)
+        return nil
     }
 
-    /// The answer is there, but for its usage perhaps.
-    private func conclude(_ journey: Journey, _ call: UpstreamCall) throws(GatewayError) -> Chosen {
-        guard let kept = journey.kept else { throw .internalError }
-        if let counter = beginCounting(call, in: journey.route) {
-            journey.isResume = false
-            journey.onNewConnection = false
-            return .picked(.counter(counter))
-        }
-        if case .streamed = kept, !call.holdsEnd, !call.relay.isEndSent { call.relay.sendEnd(call) }
-        return .next(.over)
+    /// Tells the machine what happened, and keeps what it says.
+    @inline(never)
+    func tell(_ event: Attempt.Event, _ call: UpstreamCall) {
+        guard let route = call.journey.route else { return }
+        let now = loop.now
+        call.journey.action = call.journey.attempt.handle(event, now: now) { route.budget.spend(now) }
     }
 
-    private func kept(_ journey: Journey) throws(GatewayError) -> ForwardResult {
-        guard let kept = journey.kept.take() else { throw .internalError }
-        return kept
+    // MARK: Sending
+
+    @inline(__always)
+    private func pickAndSend(_ call: UpstreamCall) -> Pause? {
+        let journey = call.journey
+        guard let route = journey.route, route.isInForce, journey.placeInQueue == nil, journey.isFirstSend,
+            let link = takeTurn(in: route)
+        else { return pickClosely(call) }
+        send(call, to: link)
+        return nil
     }
 
-    /// Waits in the pool's queue, as ``goOn(_:isLate:)`` asked.
-    package func waitForPlace(_ call: UpstreamCall) async {
-        guard let journey = call.journey else { return }
-        journey.picked = await pickFromQueue(journey, for: call)
-        journey.hasWaited = true
-    }
-
-    /// A send came to its outcome.
-    private func arrive(
-        _ journey: Journey, _ call: UpstreamCall, on connection: ClientConnection
-    ) throws(GatewayError) {
-        guard let replica = call.replica else { throw .internalError }
-        let outcome = end(call, connection, replica, journey.route.pool)
-        end(call, at: replica, in: journey.route.pool)
-        journey.action = try judge(outcome, of: replica, journey, call)
-    }
-
-    /// The machine of one request and the reply that it holds: an object, so that a suspended task holds a pointer. Its
-    /// call has it, and uses it again for its next request.
-    final class Journey {
-        private(set) var route: Route
-        var attempt: Attempt
-        /// What the machine said last.
-        var action = Attempt.Action.proceed
-        var kept: ForwardResult?
-        unowned(unsafe) let call: UpstreamCall  // The call owns it.
-        /// Whose token ids the answer has.
-        var idsKind: ReplicaKind?
-        /// Continuations that a replica failed at, rather than turned down: at most one a send.
-        var failures: [(replica: ReplicaState, way: Balancing.ResumeWay)] = []
-
-        /// What the send that is under way goes out on.
-        var connection: ClientConnection?
-
-        // The pick that is under way.
-        var exclusions = Attempt.Exclusions()
-        var isResume = false
-        var onNewConnection = false
-        /// What came of the wait in the queue, until it is made use of.
-        var picked: Picked?
-        var hasWaited = false
-
-        init(_ attempt: Attempt, _ call: UpstreamCall, _ route: Route) {
-            self.attempt = attempt
-            self.call = call
-            self.route = route
-        }
-
-        /// Forgets the request before; its ``attempt`` is to be set anew.
-        func begin(on route: Route) {
-            if self.route !== route { self.route = route }
-            kept = nil
-            idsKind = nil
-            if !failures.isEmpty { failures = [] }
-            if hasWaited { picked = nil }
-            hasWaited = false
-        }
-
-        /// Goes on in another route, in which the replicas have other places.
-        func turn(to route: Route) {
-            let before = self.route.pool.replicas
-            let pool = route.pool
-            func place(_ index: Int) -> Int? { pool.find(before[index])?.index }
-            self.route = route
-            attempt.renumber(place)
-            action = action.renumbered(place)
-            exclusions = exclusions.renumbered(place)
-        }
-
-        func look(_ exclusions: Attempt.Exclusions, isResume: Bool) {
-            self.exclusions = exclusions
-            self.isResume = isResume
-            onNewConnection = false
-        }
-    }
-
-    private enum Beginning {
-        /// To the replica of this index.
-        case send(Int, Balancing.ResumeWay?)
-        case decided(Attempt.Action)
-    }
-
-    /// Tells the machine what was picked.
-    private func begin(
-        _ picked: Picked, _ journey: Journey, _ call: UpstreamCall
-    ) throws(GatewayError) -> Beginning {
-        let replica: Replica
-        switch picked {
-        case .failed(let error): throw error
-        case .noneLeft(let coolAt):
-            return .decided(journey.attempt.handle(.noneLeft(coolAt: coolAt), now: loop.now) { false })
-        case .counter(let counter): return .send(counter, nil)
-        case .replica(let index): replica = journey.route.pool.replicas[index]
-        }
-        var way: Balancing.ResumeWay?
-        if journey.isResume {
-            way = bestWay(on: replica, journey)
-            guard let way else {
-                replica.state.release()
-                return .decided(journey.attempt.handle(.noneLeft(coolAt: nil), now: loop.now) { false })
+    /// The same for a request that has come around, or has to look around.
+    @inline(never)
+    private func pickClosely(_ call: UpstreamCall) -> Pause? {
+        let journey = call.journey
+        if journey.placeInQueue == nil { renew(call) }
+        switch journey.placeInQueue.take() ?? pick(for: call) {
+        case nil: return .queue
+        case .noneLeft(let coolAt): tell(.noneLeft(coolAt: coolAt), call)
+        case .replica(let index):
+            guard let link = journey.route?.links[index] else { break }
+            if !journey.attempt.hasContent {
+                send(call, to: link)
+            } else if let way = bestWay(on: link.replica, for: call) {
+                call.resumes += 1
+                send(call, to: link, way: way)
+            } else {
+                link.replica.state.release()
+                tell(.noneLeft(coolAt: nil), call)
             }
-            _ = journey.attempt.handle(.resumed(replica: replica.index, way: way), now: loop.now) { false }
-            call.resumes += 1
+        }
+        return nil
+    }
+
+    /// On a new connection, because the one before had been closed meanwhile.
+    private func sendAgain(_ call: UpstreamCall, to index: Int) {
+        guard let link = call.journey.route?.links[index] else { return }
+        // Its place was given back when the connection turned out stale; without a free one, pick anew.
+        guard link.replica.take(for: call.modelName, now: loop.now) else { return tell(.noneLeft(coolAt: nil), call) }
+        send(call, to: link, way: call.journey.attempt.way, onNewConnection: true)
+    }
+
+    /// Begins a send to a replica whose place is taken.
+    @inline(__always)
+    private func send(
+        _ call: UpstreamCall, to link: consuming Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
+    ) {
+        let journey = call.journey
+        if let way {
+            _ = journey.attempt.handle(.resumed(replica: link.replica.index, way: way), now: loop.now) { false }
         } else {
-            _ = journey.attempt.handle(.sent(replica: replica.index), now: loop.now) { false }
+            journey.attempt.wasSent(to: link.replica.index)
         }
         call.sends = call.sendsBefore + journey.attempt.sends
-        if journey.attempt.sends > 1, !journey.onNewConnection, !journey.isResume {
-            metrics.retried(pool: place(of: journey.route.pool))
-        }
-        begin(call, at: replica, in: journey.route.pool)
-        return .send(replica.index, way)
+        if journey.attempt.sends > 1, way == nil, !onNewConnection { metrics.retried(pool: place(of: call) ?? .max) }
+        start(call, to: link, way: way, onNewConnection: onNewConnection)
     }
 
-    /// What one send came to.
-    enum SendOutcome {
-        /// It lies in the call.
-        case whole
-        case streamed
-        case status(Int, body: [UInt8], retryAfter: Interval?)
-        case failed(UpstreamFailure, isStale: Bool)
-        /// A continuation that does not continue what was sent.
-        case diverged
-        case clientGone
-    }
-
-    /// Tells the machine, health, breaker and metrics how a send ended.
-    private func judge(
-        _ outcome: SendOutcome, of replica: Replica, _ journey: Journey, _ call: UpstreamCall
-    ) throws(GatewayError) -> Attempt.Action {
-        let route = journey.route
-        let now = loop.now
-        if call.asksUsageOnly { return try judgeCount(outcome, of: replica, call.modelName) }
-        if call.relay.hasContent { _ = journey.attempt.handle(.content, now: now) { false } }
-        if call.idTrust != .none { journey.idsKind = replica.settings.kind }
-        if let way = journey.attempt.way { learn(outcome, way, replica, journey, call, route) }
-        switch outcome {
-        case .clientGone:
-            replica.state.endedWithoutVerdict(call.modelName, now: now)
-            metrics.attempted(.clientGone, replica: place(of: replica, in: journey.route.pool))
-            throw .clientGone
-        case .whole:
-            journey.kept = .whole(WholeReply(call: call))
-            return succeed(replica, journey, call)
-        case .streamed:
-            journey.kept = .streamed
-            return succeed(replica, journey, call)
-        case .status(let status, let body, let retryAfter):
-            let failure = UpstreamFailure(status: status)
-            metrics.attempted(
-                failure.map { .failed($0) } ?? .rejected, replica: place(of: replica, in: journey.route.pool))
-            if failure == .busy, let until = CoolDown.end(retryAfter: retryAfter, now: now) {
-                replica.state.coolDown(until: until)
-                replica.state.endedWithoutVerdict(call.modelName, now: now)
-            } else if failure == .busy {
-                replica.state.answeredBusy(call.modelName, now: now)
-            } else if let failure {
-                replica.state.answerFailed(failure, call.modelName, now: now)
-            } else {
-                replica.state.endedWithoutVerdict(call.modelName, now: now)
-            }
-            journey.kept = .refused(status: status, body: body, retryAfter: retryAfter)
-            return journey.attempt.handle(.status(status, retryAfter: retryAfter), now: now) { route.budget.spend(now) }
-        case .failed(let failure, let isStale):
-            if !isStale {
-                metrics.attempted(.failed(failure), replica: place(of: replica, in: journey.route.pool))
-                replica.state.answerFailed(failure, call.modelName, now: now)
-                if let reason = failure.healthReason { onTrafficFailure(replica, reason) }
-            }
-            journey.attempt.sent = sentSoFar(call)
-            let event = Attempt.Failure(failure, isStaleConnection: isStale, isReplicaDown: !replica.isServing)
-            return journey.attempt.handle(.failed(event), now: now) { route.budget.spend(now) }
-        case .diverged:
-            metrics.attempted(.rejected, replica: place(of: replica, in: journey.route.pool))
-            replica.state.endedWithoutVerdict(call.modelName, now: now)
-            return journey.attempt.handle(.diverged, now: now) { route.budget.spend(now) }
-        }
-    }
-
-    /// What a continuation came to, for the metrics, and for the next one.
-    private func learn(
-        _ outcome: SendOutcome, _ way: Balancing.ResumeWay, _ replica: Replica, _ journey: Journey,
-        _ call: UpstreamCall, _ route: Route
+    @inline(__always)
+    private func start(
+        _ call: UpstreamCall, to link: consuming Link, way: Balancing.ResumeWay? = nil, onNewConnection: Bool = false
     ) {
-        var result = ResumeOutcome.failed
-        switch outcome {
-        case .streamed, .whole:
-            result = .ok
-            call.resumedBy = way.counted
-        case .status(let status, let body, _):
-            if (400...499).contains(status) || status == 501 {
-                result = .refused
-                if way == .prefill, UpstreamError.blamesPrefill(body.span) {
-                    replica.state.refusedPrefill(now: loop.now)
-                }
-            } else if status != 503 {
-                journey.failures.append((replica.state, way))
-            }
-        case .diverged:
-            result = .diverged
-            if way == .prefill { replica.state.refusedPrefill(now: loop.now) }
-        case .failed(let failure, let isStale):
-            if isStale { return }
-            if !failure.declaresDead, !failure.isTimeout { journey.failures.append((replica.state, way)) }
-        case .clientGone: break
+        let isOpen = openConnection(for: call, to: link, way: way, isNew: onNewConnection)
+        enter(call, link)
+        if !isOpen { couldNotStart(call) }
+    }
+
+    @inline(never)
+    private func couldNotStart(_ call: UpstreamCall) {
+        guard let link = call.journey.link else { return }
+        leave(call, link)
+        judgeClosely(.failed(.connectFailed, isStale: false), of: link, call)
+    }
+
+    /// A send came to its outcome. Its connection can carry another request, or is closed, or has a whole reply in it.
+    @inline(__always)
+    private func arrive(_ call: UpstreamCall, from link: Link, _ connection: consuming ClientConnection) {
+        if call.outgoing.hasRoom { buffers.requests.takeBack(&call.outgoing) }
+        let outcome = call.outcome.take() ?? .failed(.reset, isStale: false)
+        if case .whole = outcome { call.journey.connection = connection } else { link.keep(connection) }
+        leave(call, link)
+        judge(outcome, of: link, call)
+    }
+
+    // MARK: Ending
+
+    /// The answer is there, but for its usage perhaps.
+    @inline(__always)
+    private func conclude(_ call: UpstreamCall) {
+        if case .whole = call.journey.kept { return end(call, .success(.whole(WholeReply(call: call)))) }
+        concludeClosely(call)
+    }
+
+    @inline(never)
+    private func concludeClosely(_ call: UpstreamCall) {
+        let journey = call.journey
+        switch journey.kept {
+        case .whole: break
+        case .streamed:
+            if let link = linkForCounting(call) { return start(call, to: link) }
+            if !call.holdsEnd, !call.relay.isEndSent { call.relay.sendEnd(call) }
+            end(call, .success(.streamed))
+        case .refused:
+            guard let refusal = journey.refusal.take() else { return end(call, .failure(.internalError)) }
+            let (status, body, retryAfter) = (refusal.status, refusal.body, refusal.retryAfter)
+            end(call, .success(.refused(status: status, body: body, retryAfter: retryAfter)))
+        case .nothing: end(call, .failure(.upstreamFailed(.serverError)))
         }
-        metrics.resumed(way.counted, result, pool: place(of: route.pool))
     }
 
-    /// A request for the usage alone decides nothing: what was sent is complete.
-    private func judgeCount(
-        _ outcome: SendOutcome, of replica: Replica, _ model: String
-    ) throws(GatewayError) -> Attempt.Action {
-        replica.state.endedWithoutVerdict(model, now: loop.now)
-        if case .clientGone = outcome { throw .clientGone }
-        return .proceed
-    }
-
-    private func succeed(_ replica: Replica, _ journey: Journey, _ call: UpstreamCall) -> Attempt.Action {
-        metrics.attempted(.ok, replica: place(of: replica, in: journey.route.pool))
-        replica.state.answerSucceeded(call.modelName, now: loop.now)
-        return journey.attempt.handle(.complete, now: loop.now) { false }
-    }
-
-    /// The reply was passed on: its connection may carry the next request.
-    package func finish(_ reply: WholeReply, in pool: Pool) {
-        guard let connection = reply.call.wholeReply.take(), let replica = reply.call.replica else { return }
-        keep(connection, replica, in: pool)
-    }
-}
-
-extension Balancing.ResumeWay {
-    /// What the metric calls it.
-    fileprivate var counted: ResumeResult {
-        switch self {
-        case .tokenIDs: .tokenIDs
-        case .prefill: .prefill
-        case .replay: .replay
-        }
+    func end(_ call: UpstreamCall, _ result: Result<ForwardResult, GatewayError>) {
+        call.result = result
+        call.journey.isUnderWay = false
     }
 }

@@ -7,20 +7,42 @@ import Wire
 
 /// The prober's own requests. They pass no limit, are charged to nobody and counted nowhere.
 extension HealthProber {
+    /// Asks the replica for its health page: on the connection of the probe before, if there is one.
+    ///
     /// - Returns: why the probe failed; nil when it was answered with 200 in time.
-    func probe(_ replica: Replica) async -> ProbeFailure? {
-        var request = ByteWriter()
-        Self.append("GET", replica.settings.probePath, replica, to: &request)
-        request.append("\r\n")
-        let parking = Parking(on: loop)
-        defer { parking.close() }
+    func requestPage(of watch: Watch) async -> ProbeFailure? {
+        let parking = watch.takeParking()
+        defer { watch.give(back: parking) }
         let deadline = loop.now + pool.settings.probeTimeout
-        switch await exchange(request, replica, method: .get, parking: parking, deadline: deadline) {
-        case .success(let reply):
-            guard reply.status != 200 else { return nil }
-            return ProbeFailure(reason: .serverError, text: "its probe was answered with \(reply.status)")
-        case .failure(let failure): return failure
+        if let kept = watch.takeConnection(parking) {
+            let failure = await requestPage(of: watch, on: kept, parking, until: deadline)
+            // Closed while it was idle, or just before: that says nothing, a new one does.
+            guard let failure, failure.reason == .refused, !kept.hasReplyBytes, !isStopped else { return failure }
         }
+        do throws(ProbeFailure) {
+            let connection = try await open(to: watch.replica, parking, until: deadline)
+            return await requestPage(of: watch, on: connection, parking, until: deadline)
+        } catch {
+            return error
+        }
+    }
+
+    private func requestPage(
+        of watch: Watch, on connection: ClientConnection, _ parking: Parking, until deadline: Moment
+    ) async -> ProbeFailure? {
+        do throws(ProbeFailure) {
+            try await send(watch.replica.probeRequest, .get, on: connection, parking, until: deadline)
+            let status = connection.head.status
+            guard status == 200 else {
+                throw ProbeFailure(reason: .serverError, text: "its probe was answered with \(status)")
+            }
+        } catch {
+            connection.close()
+            return error
+        }
+        // The rest of a page that is not here at once is not worth waiting for.
+        if connection.takeBody() { watch.keep(connection) } else { connection.close() }
+        return nil
     }
 
     /// Has the model generate one token.
@@ -34,17 +56,14 @@ extension HealthProber {
         body.append(jsonString: model)
         body.append(",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"max_tokens\":1,\"stream\":false}")
         var request = ByteWriter()
-        Self.append("POST", "/v1/chat/completions", replica, to: &request)
-        request.append("content-type: application/json\r\n")
-        request.appendContentLength(body.count)
-        request.appendHeadEnd()
+        request.append(replica.requestHeads.chat)
+        request.append(decimal: body.count)
+        request.append("\r\nuser-agent: weir-probe\r\nconnection: close\r\n\r\n")
         request.append(body.bytes)
         let parking = Parking(on: loop)
         defer { parking.close() }
-        let deadline = loop.now + pool.settings.deepTimeout
-        switch await exchange(request, replica, method: .post, parking: parking, deadline: deadline) {
-        case .failure(let failure): return failure.reason
-        case .success(let reply):
+        do throws(ProbeFailure) {
+            let reply = try await generate(request, replica, parking, until: loop.now + pool.settings.deepTimeout)
             watch.problem = "it generates nothing: status \(reply.status)"
             switch reply.status {
             case 200:
@@ -55,22 +74,32 @@ extension HealthProber {
             case 400..<500: return nil
             default: return .serverError
             }
+        } catch {
+            return error.reason
         }
     }
 
-    private static func append(
-        _ method: StaticString, _ path: String, _ replica: Replica, to request: inout ByteWriter
-    ) {
-        request.append(method)
-        request.append(" ")
-        request.append(replica.settings.pathPrefix)
-        request.append(path)
-        request.append(" HTTP/1.1\r\n")
-        request.appendField("host", replica.settings.host)
-        request.appendField("user-agent", "weir-probe")
-        request.appendField("connection", "close")
-        if let credential = replica.settings.credential { request.appendField("authorization", credential) }
+    /// Sends the request on a connection of its own and reads the reply whole.
+    private func generate(
+        _ request: borrowing ByteWriter, _ replica: Replica, _ parking: Parking, until deadline: Moment
+    ) async throws(ProbeFailure) -> (status: Int, body: [UInt8]) {
+        let connection = try await open(to: replica, parking, until: deadline)
+        defer { connection.close() }
+        try await send(request.withUnsafeBytes { Array($0) }, .post, on: connection, parking, until: deadline)
+        while true {
+            guard let read = try? connection.readBody(into: &connection.body, limits: pool.settings.replyChunks),
+                connection.body.count <= Self.replyBytesMax
+            else { throw ProbeFailure(reason: .serverError) }
+            switch read {
+            case .ended: return (connection.head.status, connection.body.withUnsafeBytes { Array($0) })
+            case .cut: throw ProbeFailure(reason: .refused)
+            case .bytes: continue
+            case .wouldBlock: try await wait(parking, until: deadline)
+            }
+        }
     }
+
+    // MARK: Sending
 
     struct ProbeFailure: Error {
         var reason: HealthMachine.Reason
@@ -81,32 +110,30 @@ extension HealthProber {
         var problem: String { text ?? reason.text }
     }
 
-    private struct ProbeReply {
-        var status: Int
-        /// Only of a POST's reply.
-        var body: [UInt8] = []
-    }
-
     /// Bytes that the answer to a deep probe may have.
     private static let replyBytesMax = 64 << 10
     /// While nobody serves, a connection that is not made soon is tried anew rather than waited for.
     private static let pressingConnect = Interval.milliseconds(500)
 
-    /// Sends a request on a connection of its own and reads the reply.
-    private func exchange(
-        _ request: borrowing ByteWriter, _ replica: Replica, method: HTTPMethod, parking: Parking, deadline: Moment
-    ) async -> Result<ProbeReply, ProbeFailure> {
-        let connection: ClientConnection
+    private func open(
+        to replica: Replica, _ parking: Parking, until deadline: Moment
+    ) async throws(ProbeFailure) -> ClientConnection {
         do throws(SocketError) {
-            connection = try await ClientConnection.open(
+            let connection = try await ClientConnection.open(
                 to: replica.state.address, tls: replica.tlsPeer, parking: parking,
                 deadline: pool.isAnyServing ? deadline : min(deadline, loop.now + Self.pressingConnect))
+            connection.stream.handler = parking
+            return connection
         } catch {
-            return .failure(
-                ProbeFailure(reason: error.code == ETIMEDOUT ? .timedOut : .refused, text: error.description))
+            throw ProbeFailure(reason: error.code == ETIMEDOUT ? .timedOut : .refused, text: error.description)
         }
-        connection.stream.handler = parking
-        defer { connection.close() }
+    }
+
+    /// Sends a request and reads the reply's head.
+    private func send(
+        _ request: [UInt8], _ method: HTTPMethod, on connection: ClientConnection, _ parking: Parking,
+        until deadline: Moment
+    ) async throws(ProbeFailure) {
         var sent = 0
         while sent < request.count {
             let result = request.withUnsafeBytes {
@@ -114,43 +141,24 @@ extension HealthProber {
             }
             switch result {
             case .wrote(let count): sent += count
-            case .failed: return .failure(ProbeFailure(reason: .refused))
-            case .wouldBlock:
-                if await parking.park(until: deadline) == .deadline { return .failure(ProbeFailure(reason: .timedOut)) }
+            case .failed: throw ProbeFailure(reason: .refused)
+            case .wouldBlock: try await wait(parking, until: deadline)
             }
         }
         while true {
-            do throws(HTTPViolation) {
-                if try connection.parseHead(limits: pool.settings.replyHead, method: method) {
-                    break
-                }
-            } catch {
-                return .failure(ProbeFailure(reason: .serverError))
+            guard let isThere = try? connection.parseHead(limits: pool.settings.replyHead, method: method) else {
+                throw ProbeFailure(reason: .serverError)
             }
+            if isThere { return }
             switch connection.receive() {
             case .bytes: continue
-            case .end, .failed: return .failure(ProbeFailure(reason: .refused))
-            case .wouldBlock:
-                if await parking.park(until: deadline) == .deadline { return .failure(ProbeFailure(reason: .timedOut)) }
+            case .end, .failed: throw ProbeFailure(reason: .refused)
+            case .wouldBlock: try await wait(parking, until: deadline)
             }
         }
-        if method == .get { return .success(ProbeReply(status: connection.head.status)) }
-        while true {
-            do throws(HTTPViolation) {
-                switch try connection.readBody(into: &connection.body, limits: pool.settings.replyChunks) {
-                case .ended:
-                    let body = connection.body.withUnsafeBytes { Array($0) }
-                    return .success(ProbeReply(status: connection.head.status, body: body))
-                case .cut: return .failure(ProbeFailure(reason: .refused))
-                case .bytes where connection.body.count > Self.replyBytesMax:
-                    return .failure(ProbeFailure(reason: .serverError))
-                case .bytes: continue
-                case .wouldBlock: break
-                }
-            } catch {
-                return .failure(ProbeFailure(reason: .serverError))
-            }
-            if await parking.park(until: deadline) == .deadline { return .failure(ProbeFailure(reason: .timedOut)) }
-        }
+    }
+
+    private func wait(_ parking: Parking, until deadline: Moment) async throws(ProbeFailure) {
+        if await parking.park(until: deadline) == .deadline { throw ProbeFailure(reason: .timedOut) }
     }
 }

@@ -1,5 +1,6 @@
 import Balancing
 import GatewayCore
+import HTTPConnections
 import Reactor
 
 /// Probes the replicas of one pool, and performs what their ``HealthMachine``s decide.
@@ -20,7 +21,7 @@ package final class HealthProber {
     }
 
     /// One replica that is probed, whichever configuration names it.
-    final class Watch {
+    final class Watch: IdleKeeper {
         /// As the configuration in force has it, or the last one that had it.
         fileprivate(set) var replica: Replica
         fileprivate var machine: HealthMachine
@@ -29,6 +30,11 @@ package final class HealthProber {
         /// Probes sent so far: one that a later one has overtaken tells nothing.
         fileprivate var probesSent = 0
         fileprivate let parking: Parking
+        /// Of the probe before, for the next one: nil while one is on its way.
+        private var spareParking: Parking?
+        /// What the last probe was answered on.
+        private var connection: ClientConnection?
+        private var isClosed = false
         /// Why the last probe failed, in words; nil when it did not.
         var problem: String?
         /// That it went down was told, and it has not been up since.
@@ -43,6 +49,41 @@ package final class HealthProber {
             self.machine = machine
             parking = Parking(on: loop)
         }
+
+        /// What a probe waits with.
+        func takeParking() -> Parking { spareParking.take() ?? Parking(on: parking.loop) }
+
+        func give(back parking: Parking) {
+            if spareParking == nil, !isClosed { spareParking = parking } else { parking.close() }
+        }
+
+        /// The connection of the probe before. Only for a replica that is up and not suspected: of any other one, a new
+        /// connection is to tell whether it takes them.
+        func takeConnection(_ parking: Parking) -> ClientConnection? {
+            guard let connection = connection.take() else { return nil }
+            if machine.isUp, !machine.isSuspected, connection.take(handler: parking) { return connection }
+            connection.close()
+            return nil
+        }
+
+        /// A probe was answered on it: the next one may go there too.
+        func keep(_ connection: ClientConnection) {
+            guard self.connection == nil, !isClosed, connection.isReusable else { return connection.close() }
+            connection.becomeIdle(keptBy: self)
+            self.connection = connection
+        }
+
+        /// Something else may be there from now on.
+        func forgetConnection() { connection.take()?.close() }
+
+        func idleEnded(_ connection: ClientConnection) { forgetConnection() }
+
+        fileprivate func close() {
+            isClosed = true
+            forgetConnection()
+            spareParking?.close()
+            parking.close()
+        }
     }
 
     private(set) package var pool: Pool
@@ -52,8 +93,8 @@ package final class HealthProber {
     /// Of the pool's replicas, in their order.
     private var watches: [Watch] = []
     private var leaving: [Watch] = []
-    private var random = SystemRandomNumberGenerator()
-    private var isStopped = false
+    private var jitter = Jitter()
+    private(set) var isStopped = false
     /// Told how each probe ended: why it failed, or nil.
     package var onProbe: (Pool, Replica, String?) -> Void = { _, _, _ in }
     /// Told when a probe could not reach the replica.
@@ -120,6 +161,7 @@ package final class HealthProber {
                 return new[new.count - 1]
             }
             watch.replica = replica
+            watch.forgetConnection()
             replica.state.reconfigure(breaker: replica.settings.breaker, models: models)
             watch.machine.change(to: settings(replica))
             // None is scheduled while one is on its way, and in maintenance.
@@ -176,7 +218,9 @@ package final class HealthProber {
 
     /// Its address changed: whether it is there is found out at once.
     package func moved(_ replica: Replica) {
-        guard let watch = find(replica), watch.nextProbe < .never else { return }
+        guard let watch = find(replica) else { return }
+        watch.forgetConnection()
+        guard watch.nextProbe < .never else { return }
         watch.nextProbe = loop.now
         watch.parking.wake()
     }
@@ -207,7 +251,7 @@ package final class HealthProber {
     private static let leavingInterval = Interval.milliseconds(250)
 
     private func run(_ watch: Watch) async {
-        defer { watch.parking.close() }
+        defer { watch.close() }
         perform(watch.machine.start(), watch, startedAt: loop.now)
         while !isStopped {
             if watch.isLeaving, watch.replica.inFlight == 0 {
@@ -233,7 +277,7 @@ package final class HealthProber {
         let startedAt = loop.now
         watch.probesSent += 1
         let number = watch.probesSent
-        let failure = await probe(watch.replica)
+        let failure = await requestPage(of: watch)
         // Streams are only asked where it matters: their events leave no trace elsewhere.
         if failure != nil, watch.machine.isUp || watch.machine.isSuspected { await surveyStreams(at: watch.replica) }
         guard !isStopped, number == watch.probesSent else { return }
@@ -296,7 +340,7 @@ package final class HealthProber {
     private func surroundings(of watch: Watch, probedAt: Moment) -> HealthMachine.Surroundings {
         HealthMachine.Surroundings(
             now: loop.now, isAnyOtherUp: pool.replicas.contains { !$0.isSame(as: watch.replica) && $0.isServing },
-            random: random.next(), probedAt: probedAt, answeredAt: watch.replica.state.answeredAt)
+            random: jitter.next(), probedAt: probedAt, answeredAt: watch.replica.state.answeredAt)
     }
 
     // MARK: Generating
@@ -338,6 +382,21 @@ package final class HealthProber {
         guard let reason else { return watch.machine.deepProbeSucceeded(around) }
         perform(watch.machine.deepProbeFailed(reason, around), watch, startedAt: loop.now)
         watch.parking.wake()
+    }
+}
+
+/// Numbers that differ from gateway to gateway: the system is asked once, not before each probe.
+///
+/// - Source: SplitMix64 (Steele, Lea, Flood, 2014).
+private struct Jitter {
+    private var state = UInt64.random(in: 0...UInt64.max)
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ mixed >> 31
     }
 }
 

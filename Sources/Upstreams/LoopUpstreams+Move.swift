@@ -12,7 +12,7 @@ extension LoopUpstreams {
         let pool = present(pool)?.pool ?? pool
         guard pool.isAnyServing(but: replica) else { return 0 }
         var moved = 0
-        for call in active where replica.isSame(as: call.replica) && !call.isToMove {
+        for call in active.lazy.map(\.call) where replica.isSame(as: call.replica) && !call.isToMove {
             guard call.firstContentAt == .zero || canGoOnUnseen(call, pool) else { continue }
             call.isToMove = true
             call.parking.wake()
@@ -24,9 +24,9 @@ extension LoopUpstreams {
     /// Whether wherever the stream may go, it is continued from token ids or from the text: asking again could lead to
     /// another text, and then a stream that nothing had broken would end in an error.
     private func canGoOnUnseen(_ call: UpstreamCall, _ pool: Pool) -> Bool {
-        guard canGoOnElsewhere(call, pool), let journey = call.journey else { return false }
+        guard canGoOnElsewhere(call, pool) else { return false }
         return pool.replicas.allSatisfy { other in
-            other.isSame(as: call.replica) || !other.isServing || bestWay(on: other, journey) != .replay
+            other.isSame(as: call.replica) || !other.isServing || bestWay(on: other, for: call) != .replay
         }
     }
 }

@@ -6,21 +6,26 @@ import Telemetry
 
 /// Which replica, and waiting for one.
 extension LoopUpstreams {
-    enum Picked {
-        /// The index of one, whose place is taken.
-        case replica(Int)
-        /// To be asked for the usage of a finished answer, and registered there already.
-        case counter(Int)
-        case noneLeft(coolAt: Moment?)
-        case failed(GatewayError)
+    /// The usual pick: the replica whose turn it is, its place taken. For a request that has met none yet.
+    ///
+    /// One replica is asked whether anything speaks against it, instead of each.
+    /// - Returns: nil when something does, or others wait: ``pick(for:)`` decides.
+    @inline(__always)
+    func takeTurn(in route: Route) -> Link? {
+        guard route.pool.queue.length == 0, let turn = route.picker.takeTurn() else { return nil }
+        let link = route.links[turn]
+        if link.takeIfAllIsWell(now: loop.now) { return link }
+        route.picker.giveBack(turn)
+        return nil
     }
 
     /// A replica with a place for the call, taken. - Returns: nil when all are full, or others wait already.
     ///
     /// A stream that is to be resumed goes only to a replica that offers a way.
-    func pick(_ journey: Journey, for call: UpstreamCall) -> Picked? {
-        guard journey.route.pool.queue.length == 0 else { return nil }
-        switch pickBest(journey, for: call) {
+    func pick(for call: UpstreamCall) -> Journey.Picked? {
+        guard let route = call.journey.route else { return .noneLeft(coolAt: nil) }
+        guard route.pool.queue.length == 0 else { return nil }
+        switch pickBest(call, in: route) {
         case .replica(let index): return .replica(index)
         case .noneLeft(let coolAt): return .noneLeft(coolAt: coolAt)
         case .full: return nil
@@ -28,14 +33,16 @@ extension LoopUpstreams {
     }
 
     /// To resume, the replica that offers the best way is the best one; one that has just failed is none of the good.
-    private func pickBest(_ journey: Journey, for call: UpstreamCall) -> PickedNow {
-        let (exclusions, route) = (journey.exclusions, journey.route)
-        guard journey.isResume else { return pickNow(exclusions, for: call, in: route) }
+    private func pickBest(_ call: UpstreamCall, in route: Route) -> PickedNow {
+        let exclusions = call.journey.attempt.exclusions
+        guard call.journey.attempt.hasContent else { return pickNow(exclusions, for: call, in: route) }
         for way in Balancing.ResumeWay.allCases {
-            let picked = pickWell(exclusions, for: call, in: route) { ways(on: $0, journey).contains(ResumeWays(way)) }
+            let picked = pickWell(exclusions, for: call, in: route) {
+                ways(on: $0, for: call).contains(ResumeWays(way))
+            }
             if case .replica = picked { return picked }
         }
-        return pickNow(exclusions, for: call, in: route) { !ways(on: $0, journey).isEmpty }
+        return pickNow(exclusions, for: call, in: route) { !ways(on: $0, for: call).isEmpty }
     }
 
     enum PickedNow { case replica(Int), full, noneLeft(coolAt: Moment?) }
@@ -99,57 +106,55 @@ extension LoopUpstreams {
     /// How often a waiter looks although nobody called it: places also come when a cool-down or a breaker's stop ends.
     private static let lookInterval = Interval.seconds(1)
 
-    /// Waits in the pool's queue for a place; after a reload in that of the pool that took its place.
-    func pickFromQueue(_ journey: Journey, for call: UpstreamCall) async -> Picked {
+    /// Waits in the pool's queue, as ``goOn(_:isLate:)`` asked; after a reload in that of the pool that took its place.
+    @inline(never)
+    package func waitForPlace(_ call: UpstreamCall) async {
+        let journey = call.journey
         let entered = loop.now
-        var picked = await pickFromQueue(journey, for: call, since: entered, isMoved: false)
-        while picked == nil {
-            renew(journey, call)
-            picked = await pickFromQueue(journey, for: call, since: entered, isMoved: true)
+        var isMoved = false
+        while journey.isUnderWay, journey.placeInQueue == nil, let route = journey.route {
+            await wait(call, in: route, since: entered, isMoved: isMoved)
+            isMoved = true
+            if journey.placeInQueue == nil { renew(call) }
         }
-        return picked ?? .noneLeft(coolAt: nil)
     }
 
+    /// Waits until there is a place, or no hope of one, or the route is not in force any more and another one is.
+    ///
     /// - Parameter isMoved: it had its place in the old queue: it is not turned away because the new one is full.
-    /// - Returns: nil when the route is not in force any more, and another one is.
-    private func pickFromQueue(
-        _ journey: Journey, for call: UpstreamCall, since entered: Moment, isMoved: Bool
-    ) async -> Picked? {
-        let route = journey.route
+    private func wait(_ call: UpstreamCall, in route: Route, since entered: Moment, isMoved: Bool) async {
         let queue = route.pool.queue
         let timeout = route.pool.settings.queueTimeout
         guard timeout > .zero || isMoved,
             let (ticket, isCalled) = queue.enter(
-                parking: call.parking, key: call.delegate?.callerKey ?? "", avoiding: journey.exclusions,
-                evenIfFull: isMoved)
-        else { return .failed(.queueFull(retryAfter: .seconds(1))) }
+                parking: call.parking, key: call.delegate?.callerKey ?? "",
+                avoiding: call.journey.attempt.exclusions, evenIfFull: isMoved)
+        else { return end(call, .failure(.queueFull(retryAfter: .seconds(1)))) }
         let deadline = min(entered + timeout, call.deadline)
         var looks = isCalled
         var nextLook = loop.now + Self.lookInterval
         while true {
             if looks {
-                switch pickBest(journey, for: call) {
+                switch pickBest(call, in: route) {
                 case .replica(let index):
                     leaveQueue(ticket, call, in: route.pool, since: entered, with: route.pool.replicas[index])
-                    return .replica(index)
+                    return call.journey.placeInQueue = .replica(index)
                 case .noneLeft(let coolAt):
                     leaveQueue(ticket, call, in: route.pool, since: entered)
-                    return .noneLeft(coolAt: coolAt)
+                    return call.journey.placeInQueue = .noneLeft(coolAt: coolAt)
                 case .full: queue.lookedInVain(ticket, passesOn: isCalledForFreePlace(ticket, in: route.pool))
                 }
             }
             if call.client.isClientGone {
                 leaveQueue(ticket, call, in: route.pool, since: entered)
-                return .failed(.clientGone)
+                return end(call, .failure(.clientGone))
             }
             let isLate = await call.parking.park(until: min(deadline, nextLook)) == .deadline
-            if isReplaced(route, for: call) {
-                queue.leave(ticket, passesOn: false)
-                return nil
-            }
+            if isReplaced(route, for: call) { return queue.leave(ticket, passesOn: false) }
             if isLate, loop.now >= deadline {
                 leaveQueue(ticket, call, in: route.pool, since: entered)
-                return .failed(loop.now >= call.deadline ? .totalTimeout : .queueTimeout(retryAfter: .seconds(1)))
+                let isOver = loop.now >= call.deadline
+                return end(call, .failure(isOver ? .totalTimeout : .queueTimeout(retryAfter: .seconds(1))))
             }
             looks = queue.isCalled(ticket) || loop.now >= nextLook
             if looks { nextLook = loop.now + Self.lookInterval }

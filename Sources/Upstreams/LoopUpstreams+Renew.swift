@@ -27,14 +27,21 @@ extension LoopUpstreams {
         return route
     }
 
+    /// The route that the request before took, if this one can take it as well: nearly always.
+    @inline(__always)
+    func usualRoute(for call: UpstreamCall) -> Route? {
+        guard let route = call.journey.route, route.isInForce, route.pool === call.pool else { return nil }
+        return route
+    }
+
     /// Whether the route was replaced by another one that the call can go on in.
     func isReplaced(_ route: Route, for call: UpstreamCall) -> Bool {
-        self.route(of: route.pool) == nil && presentRoute(for: call) != nil
+        !route.isInForce && presentRoute(for: call) != nil
     }
 
     /// Takes the request on into the configuration in force. Where its model is gone, it stays with what there was.
-    func renew(_ journey: Journey, _ call: UpstreamCall) {
-        guard route(of: journey.route.pool) == nil, let route = presentRoute(for: call) else { return }
-        journey.turn(to: route)
+    func renew(_ call: UpstreamCall) {
+        guard call.journey.route?.isInForce == false, let route = presentRoute(for: call) else { return }
+        call.journey.turn(to: route)
     }
 }

@@ -19,10 +19,10 @@ extension LoopUpstreams {
     }
 
     func canGoOnElsewhere(_ call: UpstreamCall, _ pool: Pool) -> Bool {
-        guard let journey = call.journey, call.sends < pool.settings.attempt.sendsMax else { return false }
-        journey.attempt.sent = sentSoFar(call)
+        guard call.sends < pool.settings.attempt.sendsMax else { return false }
+        call.journey.attempt.sent = sentSoFar(call)
         let replicas = (present(pool)?.pool ?? pool).replicas
-        return replicas.contains { !$0.isSame(as: call.replica) && $0.isServing && bestWay(on: $0, journey) != nil }
+        return replicas.contains { !$0.isSame(as: call.replica) && $0.isServing && bestWay(on: $0, for: call) != nil }
     }
 
     /// How long the reply's first byte is waited for at a replica that is down and gives no sign of life: everybody is

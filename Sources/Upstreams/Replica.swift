@@ -40,6 +40,24 @@ package struct ReplicaSettings: Equatable, Sendable {
     }
 }
 
+/// What is the same in every request that goes to one replica: its head, from the method to the name of the field that
+/// tells the body's length.
+struct RequestHeads: Sendable {
+    let chat, completion, embedding: [UInt8]
+
+    init(_ settings: ReplicaSettings) {
+        func head(_ path: String) -> [UInt8] {
+            var head = "POST \(settings.pathPrefix)\(path) HTTP/1.1\r\n"
+            head += "host: \(settings.host)\r\ncontent-type: application/json\r\n"
+            if let credential = settings.credential { head += "authorization: \(credential)\r\n" }
+            return Array((head + "content-length: ").utf8)
+        }
+        chat = head("/v1/chat/completions")
+        completion = head("/v1/completions")
+        embedding = head("/v1/embeddings")
+    }
+}
+
 /// One replica as one configuration has it: its settings and its place. Replaced on reload.
 ///
 /// What outlives the configuration lies in ``state``: who compares replicas of two configurations compares that.
@@ -58,8 +76,11 @@ package final class Replica: Sendable {
     package let loggedName: LogText
     /// The field of a reply's head that names it, with its line end.
     package let nameField: [UInt8]
-    /// What is the same in the head of every request that goes there: from behind the path to the body's length.
-    let requestHead: [UInt8]
+    let requestHeads: RequestHeads
+    /// What its probe sends.
+    let probeRequest: [UInt8]
+    /// It runs our own software.
+    let isWeir: Bool
 
     /// - Precondition: a replica with a `tlsHost` has a `tls`: nothing is ever sent to it in the clear.
     package init(_ settings: ReplicaSettings, index: Int, metricsIndex: Int, tls: TLSContext?, state: ReplicaState) {
@@ -71,13 +92,12 @@ package final class Replica: Sendable {
         self.state = state
         loggedName = LogText(settings.name)
         nameField = Array("x-weir-replica: \(settings.name)\r\n".utf8)
-        requestHead = Self.requestHead(settings)
-    }
-
-    private static func requestHead(_ settings: ReplicaSettings) -> [UInt8] {
-        var head = " HTTP/1.1\r\nhost: \(settings.host)\r\ncontent-type: application/json\r\n"
-        if let credential = settings.credential { head += "authorization: \(credential)\r\n" }
-        return Array((head + "content-length: ").utf8)
+        requestHeads = RequestHeads(settings)
+        var probe = "GET \(settings.pathPrefix)\(settings.probePath) HTTP/1.1\r\n"
+        probe += "host: \(settings.host)\r\nuser-agent: weir-probe\r\n"
+        if let credential = settings.credential { probe += "authorization: \(credential)\r\n" }
+        probeRequest = Array((probe + "\r\n").utf8)
+        isWeir = if case .weir = settings.kind { true } else { false }
     }
 
     /// For a new connection: nil means plain.

@@ -93,6 +93,14 @@ package final class ReplicaState: Sendable {
         return true
     }
 
+    /// The same where nothing speaks against it at all: it serves, asked for no rest, and no breaker watches it.
+    func takeIfAllIsWell(atMost most: Int, now: Moment) -> Bool {
+        guard isServing, !isCooling(now), !isBreakerActive.load(ordering: .relaxed) else { return false }
+        if inFlightCount.wrappingAdd(1, ordering: .relaxed).oldValue < most { return true }
+        inFlightCount.wrappingSubtract(1, ordering: .relaxed)
+        return false
+    }
+
     func release() { inFlightCount.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
 
     // MARK: What it can do
@@ -130,11 +138,12 @@ package final class ReplicaState: Sendable {
         breakers.withLock { $0.byModel[model]?.mayPass(now) ?? true }
     }
 
-    func answerSucceeded(_ model: String, now: Moment) {
-        sawAnswer(at: now)
-        guard isBreakerActive.load(ordering: .relaxed) else { return }
-        tell(model) { $0.succeeded() }
-    }
+    /// Whether breakers want to hear of good answers.
+    var isBreakerWatching: Bool { isBreakerActive.load(ordering: .relaxed) }
+
+    /// An answer was good. ``sawAnswer(at:)`` is to be told as well.
+    @inline(never)
+    func answerSucceeded(_ model: String) { tell(model) { $0.succeeded() } }
 
     /// The request told nothing of the replica: see ``Breaker/endedWithoutVerdict(_:)``.
     func endedWithoutVerdict(_ model: String, now: Moment) {

@@ -84,7 +84,7 @@ extension StreamRelay {
         stream.appendRole(into: &buffers.out)
         stream.append(content: reply.extracting(chunk.choice.content.raw), into: &buffers.out)
         stream.append(finish: chunk.choice.finish, into: &buffers.out)
-        if let usage = chunk.usage, call.request?.includesUsage == true {
+        if let usage = chunk.usage, call.requestAgain?.includesUsage == true {
             stream.append(usage: usage, into: &buffers.out)
         }
         ChatStreamWriter.appendDone(into: &buffers.out)

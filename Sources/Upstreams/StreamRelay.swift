@@ -49,7 +49,7 @@ package final class StreamRelay: ReadinessHandler {
     /// A request is forwarded: nothing of its answer is there yet.
     func begin(_ call: UpstreamCall) {
         var request = AnswerStream.Request()
-        if let asked = call.request {
+        if let asked = call.requestAgain {
             request.kind = asked.kind
             request.includesUsage = asked.includesUsage
             request.choices = asked.choices

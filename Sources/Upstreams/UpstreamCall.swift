@@ -15,17 +15,15 @@ package final class UpstreamCall {
 
     // What to send. Set by the request path before it forwards.
     package var pool: Pool?
-    /// What the request's body says. An open stream gives it back (``forgetRequest()``): whoever asks for it then has
-    /// the body read anew.
-    package var request: ChatRequest? { heldRequest ?? readAgain() }
-    private var heldRequest: ChatRequest?
+    /// What the request's body says. An open stream gives it back (``forgetRequest()``).
+    package private(set) var request: ChatRequest?
+    /// The same, where it may have been given back: then the body is read anew.
+    var requestAgain: ChatRequest? { request ?? readAgain() }
     /// What of it is asked for again at every request's end.
     package private(set) var kind: ChatRequest.Kind?
     package private(set) var isStream = false
     /// The model's name in the body, without quotes.
     package private(set) var modelRange = ByteRange.empty
-    /// `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`.
-    package var path: StaticString = "/v1/chat/completions"
     package var modelName = ""
     /// What changes in the body. Nothing does in most requests: to ask, ask ``hasEdits``.
     package var edits: BodyEdits {
@@ -47,7 +45,8 @@ package final class UpstreamCall {
     package unowned(unsafe) var delegate: (any ReplyDelegate)?  // The delegate owns this call.
 
     // What became of it.
-    package internal(set) var replica: Replica?
+    /// The replica that it was sent to last.
+    package internal(set) unowned(unsafe) var replica: Replica?  // Its link, which the journey has, holds it.
     package internal(set) var sends = 0
     /// Why the stream broke that another model began.
     private(set) var broken: UpstreamFailure?
@@ -84,14 +83,9 @@ package final class UpstreamCall {
     var outcome: LoopUpstreams.SendOutcome?
     /// How forwarding it ended: whoever awaited that takes it.
     package var result: Result<ForwardResult, GatewayError>?
-    /// The machine of the request while it is forwarded.
-    var journey: LoopUpstreams.Journey?
-    /// That of the request before, for the next one.
-    var restingJourney: LoopUpstreams.Journey?
-    /// The connection with a reply that was read whole.
-    var wholeReply: ClientConnection?
-    /// Its place in ``LoopUpstreams``' list while it is sent; -1 otherwise.
-    var activePlace = -1
+    let journey = Journey()
+    /// Its place among the calls that are at replicas, while it is.
+    var activePlace = 0
     /// The request as it goes to the replica, where that did not take all of it at once: the head, and the body unless
     /// that is sent from the client's buffer.
     var outgoing = ByteWriter()
@@ -112,7 +106,7 @@ package final class UpstreamCall {
     /// Ready for the connection's next request.
     package func reset() {
         pool = nil
-        heldRequest = nil
+        request = nil
         kind = nil
         isStream = false
         modelRange = .empty
@@ -127,7 +121,7 @@ package final class UpstreamCall {
         sendsBefore = 0
         usage = nil
         if reply != nil { reply = nil }
-        wholeReply = nil
+        journey.forget()
         queueWait = .zero
         firstContentAt = .zero
         sentAt = .zero
@@ -146,7 +140,7 @@ package final class UpstreamCall {
 
     /// The body was read.
     package func begin(with request: ChatRequest) {
-        heldRequest = request
+        self.request = request
         kind = request.kind
         isStream = request.isStream
         modelRange = request.model.raw
@@ -154,7 +148,7 @@ package final class UpstreamCall {
 
     /// Gives back what an open stream needs only if it has to go on elsewhere.
     func forgetRequest() {
-        heldRequest = nil
+        request = nil
         client.forgetHead()
     }
 
@@ -162,8 +156,8 @@ package final class UpstreamCall {
     private func readAgain() -> ChatRequest? {
         guard let kind else { return nil }
         // It was read before, so it can be.
-        heldRequest = client.withRequest { try? ChatRequest.read($0.extracting(client.bodyRange), kind: kind) }
-        return heldRequest
+        request = client.withRequest { try? ChatRequest.read($0.extracting(client.bodyRange), kind: kind) }
+        return request
     }
 
     /// Whether a stream that breaks after its first content may go on elsewhere.
@@ -192,17 +186,16 @@ package final class UpstreamCall {
         sendsBefore = sends
     }
 
+    /// What of a stream's request decides about retries and continuations.
     var attemptRequest: AttemptRequest {
-        guard let request else {
-            return AttemptRequest(model: modelName, isStream: false, choices: 1, traits: [], maxTokens: nil)
-        }
+        guard let request = requestAgain else { return .whole }
         var traits = AttemptRequest.Traits(rawValue: 0)
         if request.hasGrammar { traits.insert(.constrained) }
         if request.hasPenalties { traits.insert(.penalties) }
         if request.hasLogprobs { traits.insert(.logprobs) }
         if request.minTokens > 0 { traits.insert(.minTokens) }
         return AttemptRequest(
-            model: modelName, isStream: request.isStream, choices: request.choices, traits: traits,
+            isStream: request.isStream, choices: request.choices, traits: traits,
             maxTokens: request.maxTokensInForce)
     }
 }
@@ -234,7 +227,7 @@ package final class ReadReply {
     init(_ chunk: ChatChunk) { self.chunk = chunk }
 }
 
-/// A reply that was read whole: it lies in its call, until ``LoopUpstreams/finish(_:in:)`` or the next request.
+/// A reply that was read whole: it lies in its call, until ``LoopUpstreams/finish(_:)`` or the next request.
 ///
 /// Not a reference that counts, because every stage hands it on.
 public struct WholeReply {
@@ -242,7 +235,7 @@ public struct WholeReply {
 
     /// The body's bytes.
     public func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result {
-        guard let connection = call.wholeReply else { return read(Span()) }
+        guard let connection = call.journey.connection else { return read(Span()) }
         return connection.withBody(read)
     }
 }

@@ -20,7 +20,7 @@ private struct RandomShell {
         generator = SplitMix64(seed: seed)
         replicas = Int(generator.next() % 6) + 1
         let request = AttemptRequest(
-            model: "m", isStream: generator.next() % 4 > 0, choices: generator.next() % 8 > 0 ? 1 : 2, traits: [],
+            isStream: generator.next() % 4 > 0, choices: generator.next() % 8 > 0 ? 1 : 2, traits: [],
             maxTokens: generator.next() % 3 == 0 ? 10 : nil)
         attempt = Attempt(
             request, settings: AttemptSettings(sendsMax: 3, waitMax: .seconds(10)), deadline: .zero + .seconds(100))

@@ -11,7 +11,7 @@ private struct Story {
 
     init(isStream: Bool = true, choices: Int = 1, maxTokens: Int? = nil, budget: Int = 100) {
         attempt = Attempt(
-            AttemptRequest(model: "m", isStream: isStream, choices: choices, traits: [], maxTokens: maxTokens),
+            AttemptRequest(isStream: isStream, choices: choices, traits: [], maxTokens: maxTokens),
             settings: AttemptSettings(sendsMax: 3, waitMax: .seconds(10)), deadline: .zero + .seconds(60))
         self.budget = budget
     }
@@ -107,7 +107,7 @@ private func exclusions(never: [Int] = [], busy: [Int] = [], avoid: [Int] = []) 
         let stale = Attempt.Event.failed(.init(.reset, isStaleConnection: true))
         story.tell(.sent(replica: 2), stale)
         #expect(story.tell(.noneLeft(coolAt: nil)) == pick())
-        #expect(story.tell(.noneLeft(coolAt: nil)) == .fail(.noReplica(model: "m")))
+        #expect(story.tell(.noneLeft(coolAt: nil)) == .fail(.noReplica))
     }
 
     @Test func `client errors are passed on at once`() {
@@ -178,14 +178,14 @@ private func exclusions(never: [Int] = [], busy: [Int] = [], avoid: [Int] = []) 
 
     @Test func `a pool without a serving replica is told so`() {
         var story = Story()
-        #expect(story.tell(.noneLeft(coolAt: nil)) == .fail(.noReplica(model: "m")))
+        #expect(story.tell(.noneLeft(coolAt: nil)) == .fail(.noReplica))
         var dead = Story()
         _ = dead.fails(.connectFailed, on: 0)
-        #expect(dead.tell(.noneLeft(coolAt: nil)) == .fail(.noReplica(model: "m")))
+        #expect(dead.tell(.noneLeft(coolAt: nil)) == .fail(.noReplica))
     }
 
     @Test func `each timeout keeps its own error`() {
-        let errors: [(UpstreamFailure, GatewayError)] = [
+        let errors: [(UpstreamFailure, Loss)] = [
             (.connectTimeout, .connectTimeout), (.firstByteTimeout, .firstByteTimeout),
             (.firstContentTimeout, .firstContentTimeout), (.stalled, .upstreamFailed(.stalled)),
         ]
@@ -239,7 +239,7 @@ private func exclusions(never: [Int] = [], busy: [Int] = [], avoid: [Int] = []) 
     @Test func `a stream that another model began goes on by prefill or replay, and its own break is what is told`() {
         func story(_ sent: SentSoFar) -> Attempt {
             var attempt = Attempt(
-                AttemptRequest(model: "m", isStream: true, choices: 1, traits: [], maxTokens: nil),
+                AttemptRequest(isStream: true, choices: 1, traits: [], maxTokens: nil),
                 settings: AttemptSettings(sendsMax: 3, waitMax: .seconds(10)), deadline: .zero + .seconds(60),
                 resuming: .stalled)
             attempt.sent = sent

@@ -23,6 +23,19 @@ import Testing
         #expect(pick(&picker, [.unavailable, .unavailable, .unavailable]) == .none)
     }
 
+    @Test func `the usual pick takes the turns of the primaries, and leaves other policies to the long one`() {
+        var picker = ReplicaPicker(members, policy: .smoothRoundRobin)
+        #expect([picker.takeTurn(), picker.takeTurn(), picker.takeTurn()] == [0, 1, 0])
+        let turn = picker.takeTurn()
+        #expect(turn == 1)
+        picker.giveBack(1)
+        #expect(pick(&picker, [.available, .available, .available]) == .replica(1))
+        var counting = ReplicaPicker(members, policy: .leastInFlight)
+        #expect(counting.takeTurn() == nil)
+        var backups = ReplicaPicker([.init(weight: 1, tier: .backup)], policy: .smoothRoundRobin)
+        #expect(backups.takeTurn() == nil)
+    }
+
     @Test func `new weights reach their tiers`() {
         var picker = ReplicaPicker(members, policy: .smoothRoundRobin)
         picker.replaceWeights([0, 3, 1])

@@ -7,7 +7,7 @@ import Testing
     private func request(
         _ traits: AttemptRequest.Traits = [], isStream: Bool = true, choices: Int = 1
     ) -> AttemptRequest {
-        AttemptRequest(model: "m", isStream: isStream, choices: choices, traits: traits, maxTokens: nil)
+        AttemptRequest(isStream: isStream, choices: choices, traits: traits, maxTokens: nil)
     }
 
     private func ways(

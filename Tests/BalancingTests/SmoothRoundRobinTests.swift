@@ -96,6 +96,68 @@ private struct NginxReference {
         }
     }
 
+    @Test(arguments: [1, 3, 16, 17, 200])
+    func `a turn taken at once is the one that a pick gives while everybody is eligible`(count: Int) {
+        var generator = SplitMix64(seed: UInt64(count))
+        for _ in 0..<20 {
+            var weights = (0..<count).map { _ in Int(generator.next() % 4) }
+            weights[count - 1] = 1
+            var turns = SmoothRoundRobin(weights: weights)
+            var picks = turns
+            for _ in 0..<300 {
+                // Which of them is used may change at any time.
+                if generator.next() % 3 == 0 { swap(&turns, &picks) }
+                #expect(turns.takeTurn() == picks.pick())
+            }
+        }
+        var nobody = SmoothRoundRobin(weights: [0, 0])
+        #expect(nobody.takeTurn() == nil)
+    }
+
+    @Test func `a turn that is given back was never taken`() {
+        var generator = SplitMix64(seed: 5)
+        for _ in 0..<50 {
+            let weights = (0..<(Int(generator.next() % 16) + 1)).map { _ in Int(generator.next() % 5) + 1 }
+            var balancer = SmoothRoundRobin(weights: weights)
+            var untouched = balancer
+            for _ in 0..<100 {
+                if let turn = balancer.takeTurn() { balancer.giveBack(turn) }
+                let mask = generator.next() | generator.next()
+                #expect(balancer.pick { mask >> $0 & 1 == 1 } == untouched.pick { mask >> $0 & 1 == 1 })
+            }
+        }
+    }
+
+    /// What the picker does: whose turn it is is asked first, and all only if that one can't.
+    @Test(arguments: [3, 16])
+    func `while some are out the others share their turns, and whoever returns has one turn more at most`(count: Int) {
+        var generator = SplitMix64(seed: UInt64(count))
+        for _ in 0..<20 {
+            let weights = (0..<count).map { _ in Int(generator.next() % 5) + 1 }
+            let out = Int(generator.next() % UInt64(count))
+            var balancer = SmoothRoundRobin(weights: weights)
+            func picks(_ picks: Int, without out: Int?) -> [Int] {
+                var found = Array(repeating: 0, count: count)
+                for _ in 0..<picks {
+                    guard let turn = balancer.takeTurn() else { continue }
+                    guard turn == out else {
+                        found[turn] += 1
+                        continue
+                    }
+                    balancer.giveBack(turn)
+                    found[balancer.pick { $0 != out } ?? 0] += 1
+                }
+                return found
+            }
+            let cycle = weights.reduce(0, +) - weights[out]
+            _ = picks(3 * cycle, without: out)
+            let during = picks(10 * cycle, without: out)
+            for index in weights.indices where index != out { #expect(abs(during[index] - 10 * weights[index]) <= 1) }
+            let after = picks(10 * (cycle + weights[out]), without: nil)
+            for index in weights.indices { #expect(abs(after[index] - 10 * weights[index]) <= 2) }
+        }
+    }
+
     @Test(arguments: [5, 40, 300])
     func `in every cycle each eligible replica gets its weight, give or take one`(count: Int) {
         var generator = SplitMix64(seed: UInt64(count))

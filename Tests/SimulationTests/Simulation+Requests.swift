@@ -36,7 +36,7 @@ extension Simulation {
             queue.add(.waited(request: index, round: requests[index].round), at: until)
         case .passOn: end(index, .passedOn)
         case .finishLength: end(index, .finishedLength)
-        case .fail(let error): end(index, .failed(error))
+        case .fail(let loss): end(index, .failed(loss.error(model: "m")))
         case .done: end(index, .served)
         }
     }
@@ -45,7 +45,7 @@ extension Simulation {
         let (now, replicas) = (self.now, self.replicas)
         picker.replaceWeights(replicas.map { $0.weight * $0.machine.share(at: now) })
         let isResume = if case .resume = action { true } else { false }
-        let choice = picker.choose(
+        let choice = usualPick(exclusions) ?? picker.choose(
             excluding: exclusions, now: now, inFlight: { replicas[$0].active.count },
             candidate: { replicas[$0].candidate(at: now) })
         switch choice {
@@ -59,6 +59,17 @@ extension Simulation {
             leaveQueue(index)
             tell(.noneLeft(coolAt: coolAt), request: index)
         }
+    }
+
+    /// Whose turn it is, if nothing speaks against that one: as the gateway does.
+    private mutating func usualPick(_ exclusions: Attempt.Exclusions) -> ReplicaPicker.Choice? {
+        guard exclusions.isEmpty, let turn = picker.takeTurn() else { return nil }
+        let candidate = replicas[turn].candidate(at: now)
+        if candidate.health.isServing, !candidate.isFull, candidate.coolUntil <= now, candidate.mayPassBreaker {
+            return .replica(turn)
+        }
+        picker.giveBack(turn)
+        return nil
     }
 
     private mutating func send(_ index: Int, to replica: Int, way: ResumeWay?, onNewConnection: Bool = false) {

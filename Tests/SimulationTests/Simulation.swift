@@ -127,7 +127,7 @@ struct Simulation {
         let length = Int(generator.next() % UInt64(settings.lengthMax)) + 1
         let isStream = settings.isEverythingStreamed || chance(70)
         let facts = AttemptRequest(
-            model: "m", isStream: isStream, choices: 1, traits: [], maxTokens: chance(50) ? length : nil)
+            isStream: isStream, choices: 1, traits: [], maxTokens: chance(50) ? length : nil)
         let attempt = Attempt(
             facts, settings: AttemptSettings(sendsMax: 3, waitMax: .seconds(10)), deadline: now + Self.deadline)
         let caller = Int(generator.next() % 4)

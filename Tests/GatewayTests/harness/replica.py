@@ -158,8 +158,9 @@ class Replica:
             self._fillers[-1].connect_ex((self._host, self.port))
 
     def reset_one(self):
-        """Resets one of its connections."""
-        self._home.loop.call_soon_threadsafe(next(iter(self.connections)).reset)
+        """Resets one of the connections that a request came on."""
+        asked = next(connection for connection in list(self.connections) if connection.is_asked)
+        self._home.loop.call_soon_threadsafe(asked.reset)
 
     def kill(self):
         """Ends as a killed process does: the listener is gone, every connection is reset."""
@@ -251,6 +252,8 @@ class Connection(asyncio.Protocol):
         self.is_writable = asyncio.Event()
         self.is_writable.set()
         self.transport = None
+        #: A request, and not a probe, has come on it.
+        self.is_asked = False
 
     def connection_made(self, transport):
         self.transport = transport
@@ -320,6 +323,7 @@ class Connection(asyncio.Protocol):
                 self.transport.write(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}")
             return True
         request = Recorded(head, body)
+        self.is_asked = True
         replica.posts += 1
         if replica.keeps_records:
             replica.requests.append(request)
