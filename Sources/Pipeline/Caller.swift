@@ -20,8 +20,11 @@ package struct Caller {
     /// Who is asking as the access log shows it, as JSON: ``Principal/id``, or `null` if nobody knows.
     static func withLoggedID<Result>(of caller: Caller?, _ read: (Span<UInt8>) -> Result) -> Result {
         guard let caller else { return read(null.span) }
-        return caller.entry.withNote(read)
+        return caller.withLoggedID(read)
     }
+
+    @inline(__always)
+    func withLoggedID<Result>(_ read: (Span<UInt8>) -> Result) -> Result { entry.withNote(read) }
 
     private static let null = Array("null".utf8)
 }

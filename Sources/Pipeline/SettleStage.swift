@@ -23,10 +23,8 @@ struct SettleStage {
 
     @inline(never)
     func close(_ exchange: Exchange) {
-        // Nobody asks for the caller any more.
-        let caller = exchange.caller.take()
-        if let caller, let reservation = exchange.reservation.take() { charge(exchange, reservation, caller) }
-        if !exchange.endpoint.isHealth { record(exchange, caller) }
+        charge(exchange)
+        if !exchange.endpoint.isHealth { record(exchange) }
         if exchange.failure != nil { exchange.failure = nil }
     }
 
@@ -194,8 +192,10 @@ struct SettleStage {
 
     // MARK: Charging
 
-    @inline(never)
-    private func charge(_ exchange: Exchange, _ reservation: KeyBudget.Reservation, _ caller: Caller) {
+    private func charge(_ exchange: Exchange) {
+        // Taken out and put back: to keep it while it is still there would be to count a reference.
+        guard let reservation = exchange.reservation.take(), let caller = exchange.caller.take() else { return }
+        defer { exchange.caller = caller }
         if exchange.call.sends == 0 { return caller.withSlot { $0.giveBack(reservation) } }
         let used = exchange.call.usage?.totalTokens ?? guessedTokens(exchange)
         caller.withSlot { $0.settle(reservation, tokens: used, now: services.loop.now) }
@@ -210,14 +210,17 @@ struct SettleStage {
 
     // MARK: Counting and logging
 
-    private func record(_ exchange: Exchange, _ caller: Caller?) {
+    private func record(_ exchange: Exchange) {
         fill(services.record, exchange)
         services.counters.requestEnded(services.record)
-        if isUsual(exchange), let caller, let replica = exchange.call.replica, let named = exchange.named.take() {
+        // Taken out of the exchange, which is done with them: nobody else can let them go meanwhile.
+        if isUsual(exchange), let replica = exchange.call.replica, let caller = exchange.caller.take(),
+            let named = exchange.named.take()
+        {
             write(exchange, caller, named, replica)
             exchange.familiar = named
         } else {
-            writeUnusual(exchange, caller)
+            writeUnusual(exchange)
         }
     }
 
@@ -246,7 +249,7 @@ struct SettleStage {
     /// Whether all that a line names is at hand: the request was served, by the pool that it asked for.
     @inline(__always)
     private func isUsual(_ exchange: Exchange) -> Bool {
-        exchange.failure == nil && exchange.named?.fleetNumber == services.fleetNumber
+        exchange.failure == nil && exchange.named?.fleetNumber == services.fleetNumber && exchange.caller != nil
             && exchange.loggedFallback == nil && exchange.forwardedClient == nil && exchange.sessionDegraded == nil
     }
 
@@ -255,7 +258,7 @@ struct SettleStage {
     private func write(_ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ replica: Replica) {
         named.counters.requestEnded(services.record)
         exchange.requestID.withBytes { id in
-            Caller.withLoggedID(of: caller) { principal in
+            caller.withLoggedID { principal in
                 services.accessLog?.append(
                     services.record, requestID: id, principal: principal, request: named.logged, fallback: nil,
                     replica: replica.loggedName, client: exchange.loggedPeer)
@@ -265,7 +268,7 @@ struct SettleStage {
 
     /// The same for any request.
     @inline(never)
-    private func writeUnusual(_ exchange: Exchange, _ caller: Caller?) {
+    private func writeUnusual(_ exchange: Exchange) {
         let record = services.record
         let call = exchange.call
         services.metrics.pool(services.upstreams.place(of: call)).requestEnded(record)
@@ -281,7 +284,7 @@ struct SettleStage {
             method: exchange.connection.method.text, path: exchange.endpoint.label,
             model: call.pool.map { (name: written, pool: $0.name) })
         exchange.requestID.withBytes { id in
-            Caller.withLoggedID(of: caller) { principal in
+            Caller.withLoggedID(of: exchange.caller) { principal in
                 services.accessLog?.append(
                     record, requestID: id, principal: principal, request: request, fallback: exchange.loggedFallback,
                     replica: call.replica?.loggedName ?? .null, client: exchange.forwardedClient ?? exchange.loggedPeer)
