@@ -263,6 +263,8 @@ public final class ServerConnection {
         let result = stream.read(into: loop.scratch)
         if case .bytes(let count) = result {
             bytesReceived += count
+            // More than fits at once is a large body's beginning: its room is made before, and not grown after.
+            if count == loop.scratch.count, input.isEmpty { input.reserve(Self.bodyRoomBytes) }
             input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
         }
         return result

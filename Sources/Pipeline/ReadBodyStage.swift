@@ -52,14 +52,13 @@ struct ReadBodyStage {
         let range = connection.bodyRange
         let request = try connection.withRequest { bytes throws(GatewayError) in
             do throws(BodyProblem) {
-                return try ChatRequest.read(bytes.extracting(range), kind: kind)
+                return try exchange.call.read(bytes.extracting(range), kind: kind)
             } catch {
                 throw error.error
             }
         }
         exchange.estimate = range.count / 4 + (request.maxTokensInForce ?? 0)
         exchange.hasSessionMember = request.has(.sessionID)
-        exchange.call.begin(with: request)
     }
 
     private func checkType(_ connection: ServerConnection) throws(GatewayError) {

@@ -19,6 +19,8 @@ package final class UpstreamCall {
     package private(set) var request: ChatRequest?
     /// The same, where it may have been given back: then the body is read anew.
     var requestAgain: ChatRequest? { request ?? readAgain() }
+    /// The last request's, for the next one to be read into. An open stream has none.
+    private var oldRequest: ChatRequest?
     /// What of it is asked for again at every request's end.
     package private(set) var kind: ChatRequest.Kind?
     package private(set) var isStream = false
@@ -106,7 +108,7 @@ package final class UpstreamCall {
     /// Ready for the connection's next request.
     package func reset() {
         pool = nil
-        request = nil
+        if request != nil { oldRequest = request.take() }
         kind = nil
         isStream = false
         modelRange = .empty
@@ -136,6 +138,15 @@ package final class UpstreamCall {
         if !inBandError.isEmpty { inBandError = [] }
         if !outgoing.isEmpty { outgoing.release() }
         relay.reset()
+    }
+
+    /// Reads the body of a request that begins.
+    ///
+    /// - Throws: ``BodyProblem`` (400).
+    package func read(_ body: Span<UInt8>, kind: ChatRequest.Kind) throws(BodyProblem) -> ChatRequest {
+        let request = try ChatRequest.read(body, kind: kind, into: &oldRequest)
+        begin(with: request)
+        return request
     }
 
     /// The body was read.

@@ -256,6 +256,53 @@ import Testing
             return error
         }
     }
+
+    @Test func `a request that is read into an old one says nothing of it`() throws {
+        let shared =
+            #""model":"much","stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"user":"u","n":2,"#
+            + #""max_completion_tokens":6,"min_tokens":2,"session_id":"s","stop":["a"],"store":true,"echo":true,"#
+            + #""continue_final_message":true,"return_token_ids":true,"response_format":{"type":"json_object"},"#
+            + #""presence_penalty":1,"logprobs":true,"tools":[{"a":1}]"#
+        let messages = Array(repeating: #"{"role":"user","content":"c"}"#, count: 10).joined(separator: ",")
+        let old: [(ChatRequest.Kind, String)] = [
+            (.chat, #"{"messages":[\#(messages)],\#(shared)}"#), (.completion, #"{"prompt":["p","q"],\#(shared)}"#),
+        ]
+        let new: [(ChatRequest.Kind, String)] = [
+            (.chat, #"{"model":"m","messages":[{"role":"user","content":"x"}]}"#), (.completion, #"{"model":"m"}"#),
+            (.embedding, #"{"model":"m","input":"x"}"#),
+        ]
+        /// What a request says, by property; not what lies where nobody looks.
+        func facts(_ request: ChatRequest) -> [String: String] {
+            var facts: [String: String] = [:]
+            for case (let name?, let value) in Mirror(reflecting: request).children where name != "places" {
+                facts[name] = name == "messages" ? "" : "\(value)"
+            }
+            facts["messages"] = "\((0..<request.messages.count).map { request.messages[$0] })"
+            facts["places"] = "\(ChatMember.allCases.map { request.place(of: $0) })"
+            return facts
+        }
+        let first = facts(try ChatRequest.read(Array(new[0].1.utf8).span, kind: .chat))
+        var unchanged = Set(first.keys)
+        for (oldKind, oldText) in old {
+            for (kind, text) in new {
+                var held: ChatRequest? = try ChatRequest.read(Array(oldText.utf8).span, kind: oldKind)
+                unchanged.subtract(facts(held!).filter { first[$0.key] != $0.value }.keys)
+                let identity = ObjectIdentifier(held!)
+                let read = try ChatRequest.read(Array(text.utf8).span, kind: kind, into: &held)
+                #expect(ObjectIdentifier(read) == identity && held == nil)
+                #expect(facts(read) == facts(try ChatRequest.read(Array(text.utf8).span, kind: kind)))
+            }
+        }
+        #expect(unchanged.isEmpty, "the old requests must say something of everything")
+    }
+
+    @Test func `a request that somebody holds is not read into`() throws {
+        let text = Array(#"{"model":"m","messages":[{"role":"user"}]}"#.utf8)
+        let kept = try ChatRequest.read(text.span, kind: .chat)
+        var old: ChatRequest? = kept
+        let read = try ChatRequest.read(text.span, kind: .chat, into: &old)
+        #expect(read !== kept && kept.messages.count == 1)
+    }
 }
 
 /// The bytes of `range` as a string.

@@ -36,12 +36,11 @@ extension ChatChunkReader {
     @inline(__always)
     mutating func takeUsualEnd(of choice: inout ChatChunk.Choice) -> Bool {
         if scanner.take(",\"finish_reason\":null}]", deeper: -2) { return true }
-        if scanner.take(",\"logprobs\":null,\"finish_reason\":null}]", deeper: -2) { return true }
-        guard
-            scanner.take(",\"logprobs\":null,\"finish_reason\":\"stop\"}]", deeper: -2)
-                || scanner.take(",\"finish_reason\":\"stop\"}]", deeper: -2)
-        else { return false }
-        choice.finish = .stop
-        return true
+        _ = scanner.take(",\"logprobs\":null")
+        if scanner.take(",\"finish_reason\":\"stop\"}]", deeper: -2) {
+            choice.finish = .stop
+            return true
+        }
+        return scanner.take(",\"finish_reason\":null}]", deeper: -2)
     }
 }

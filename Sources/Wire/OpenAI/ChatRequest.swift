@@ -2,7 +2,8 @@
 ///
 /// All ranges are into the body that was read. `null` counts as absent, except that an edit must overwrite it.
 /// A class, because it is large and every stage hands it on.
-/// - Cost: one pass over the body; one allocation, more only for more than eight messages and for stop strings.
+/// - Cost: one pass over the body; one allocation, more only for more than eight messages and for stop strings. None
+///   but those where it is read into an old one: to make and free one costs as much as to read a short message.
 /// - Isolation: whoever read it; it does not change after that.
 package final class ChatRequest {
     package enum Kind: UInt8, Equatable, Sendable {
@@ -21,7 +22,7 @@ package final class ChatRequest {
         package var value: ByteRange
     }
 
-    package let kind: Kind
+    package private(set) var kind: Kind
     /// The document's outermost object, brackets included.
     package internal(set) var object = ByteRange.empty
     var places = InlineArray<31, Place>(repeating: Place(start: 0, value: .empty))
@@ -69,6 +70,36 @@ package final class ChatRequest {
 
     init(kind: Kind) { self.kind = kind }
 
+    /// Makes an old one new. What lies in `places` and in the list of messages stays, and is not looked at.
+    private func clear(for kind: Kind) {
+        self.kind = kind
+        object = .empty
+        present = 0
+        model = .empty
+        messages.removeAll()
+        sessionID = nil
+        user = nil
+        isStream = false
+        maxTokens = nil
+        maxCompletionTokens = nil
+        minTokens = 0
+        choices = 1
+        stores = nil
+        echo = false
+        continuesFinalMessage = false
+        returnsTokenIDs = false
+        if someStops != nil { someStops = nil }
+        includesUsage = false
+        includeUsageValue = .empty
+        streamOptionsIsEmpty = true
+        promptKind = .none
+        promptCount = 0
+        hasGrammar = false
+        hasPenalties = false
+        hasLogprobs = false
+        hasTools = false
+    }
+
     /// The limit in force on the answer's tokens; `max_completion_tokens` is the newer name and goes first.
     package var maxTokensInForce: Int? { maxCompletionTokens ?? maxTokens }
 
@@ -87,9 +118,24 @@ package final class ChatRequest {
     ///
     /// - Throws: ``BodyProblem``; its ``BodyProblem/error`` is a 400.
     package static func read(_ body: Span<UInt8>, kind: Kind) throws(BodyProblem) -> ChatRequest {
-        var reader = ChatRequestReader(body, kind: kind)
+        var none: ChatRequest?
+        return try read(body, kind: kind, into: &none)
+    }
+
+    /// The same, into `old`, a request that is over, if nobody else holds it.
+    package static func read(
+        _ body: Span<UInt8>, kind: Kind, into old: inout ChatRequest?
+    ) throws(BodyProblem) -> ChatRequest {
+        let request: ChatRequest
+        if isKnownUniquelyReferenced(&old), let unused = old.take() {
+            request = unused
+            request.clear(for: kind)
+        } else {
+            request = ChatRequest(kind: kind)
+        }
+        var reader = ChatRequestReader(body, into: request)
         try reader.read()
-        return reader.finish()
+        return request
     }
 }
 
@@ -126,6 +172,11 @@ package struct MessageList: Sendable {
     mutating func append(_ message: ChatMessage) {
         if count < 8 { first[count] = message } else { more = Self.appending(message, to: more.take() ?? []) }
         count &+= 1
+    }
+
+    mutating func removeAll() {
+        count = 0
+        if more != nil { more = nil }
     }
 
     private static func appending(

@@ -28,6 +28,15 @@ extension ChatRequestReader {
     mutating func skip() throws(BodyProblem) -> ByteRange {
         try scan { scanner throws(JSONProblem) in try scanner.skip() }
     }
+    /// ``skip()`` for what mostly is a number. - Precondition: `scanner` stands on the value's first byte.
+    @inline(__always)
+    mutating func skipNumber() throws(BodyProblem) {
+        if byte &- UInt8(ascii: "0") < 10 {
+            _ = try scan { scanner throws(JSONProblem) in try scanner.number() }
+        } else {
+            _ = try skip()
+        }
+    }
 
     /// The first byte of the value that comes next; `scanner` stands on it.
     @inline(__always)
@@ -61,14 +70,13 @@ extension ChatRequestReader {
     /// - Precondition: `scanner` stands on the value's first byte.
     @inline(__always)
     mutating func optionalBool(_ place: BodyPlace) throws(BodyProblem) -> Bool? {
-        switch byte {
-        case UInt8(ascii: "t"), UInt8(ascii: "f"):
+        let byte = byte
+        if byte == UInt8(ascii: "f") || byte == UInt8(ascii: "t") {
             return try scan { scanner throws(JSONProblem) in try scanner.bool() }
-        case UInt8(ascii: "n"):
-            _ = try skip()
-            return nil
-        default: throw .wrongType(place, expected: .boolean, found: try found())
         }
+        guard byte == UInt8(ascii: "n") else { throw .wrongType(place, expected: .boolean, found: try found()) }
+        _ = try skip()
+        return nil
     }
 
     /// - Precondition: `scanner` stands on the value's first byte.

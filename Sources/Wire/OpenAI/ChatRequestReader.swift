@@ -5,14 +5,11 @@ struct ChatRequestReader: ~Copyable, ~Escapable {
     let request: ChatRequest
 
     @_lifetime(copy body)
-    init(_ body: Span<UInt8>, kind: ChatRequest.Kind) {
+    init(_ body: Span<UInt8>, into request: consuming ChatRequest) {
         self.body = body
         scanner = JSONScanner(body)
-        request = ChatRequest(kind: kind)
+        self.request = request
     }
-
-    /// What was read; the reader is gone then, and nothing has to be counted.
-    consuming func finish() -> ChatRequest { request }
 
     mutating func read() throws(BodyProblem) {
         guard try firstByte() == UInt8(ascii: "{") else { throw try wholeDocumentProblem() }
@@ -58,7 +55,7 @@ struct ChatRequestReader: ~Copyable, ~Escapable {
             end(.maxTokens, at: start, value: value)
         } else if scanner.take("\"temperature\":", at: start) {
             let value = try begin(.temperature)
-            _ = try skip()
+            try skipNumber()
             end(.temperature, at: start, value: value)
         } else {
             return false
@@ -141,6 +138,7 @@ struct ChatRequestReader: ~Copyable, ~Escapable {
     /// 2³¹ − 1: no engine has more, and sums of such numbers can't overflow.
     private var tokensMax: Int { Int(Int32.max) }
 
+    @inline(__always)
     private func checkRequired() throws(BodyProblem) {
         guard request.has(.model) else { throw .missing(.member(.model)) }
         switch request.kind {
