@@ -272,7 +272,7 @@ def test_four_hundred_slow_readers_cost_the_others_nothing(stage):
             slow.append(connection)
         eventually(lambda: replica.running == 400, "all streams run")
         eventually(
-            lambda: not any(one.is_writable.is_set() for one in list(replica.connections)), "all of them are held")
+            lambda: not any(one.is_writable.is_set() for one in replica.asked_connections), "all of them are held")
         replica.mode = answer
         taken = []
         with gateway.connect() as connection:

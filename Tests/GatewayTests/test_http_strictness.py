@@ -457,7 +457,7 @@ def test_idle_connections_are_used_again_and_bounded(stage):
     for connection in connections:
         assert connection.read_reply().status == 200
         connection.close()
-    eventually(lambda: len(replica.connections) <= 2, "only two connections are kept")
+    eventually(lambda: len(replica.asked_connections) <= 2, "only two connections are kept")
 
 
 def test_idle_connections_that_only_a_peak_needed_are_closed_behind_it(stage):
@@ -473,10 +473,10 @@ def test_idle_connections_that_only_a_peak_needed_are_closed_behind_it(stage):
     steps.allow(80)
     for client in clients:
         assert client.read_reply().status == 200
-    assert len(replica.connections) >= 80, "they are kept while their clients stay"
+    assert len(replica.asked_connections) >= 80, "they are kept while their clients stay"
     for client in clients:
         client.close()
-    eventually(lambda: len(replica.connections) <= 16, "sixteen connections are kept")
+    eventually(lambda: len(replica.asked_connections) <= 16, "sixteen connections are kept")
 
 
 def test_bytes_that_nobody_asked_for_end_an_idle_connection(stage):
@@ -488,7 +488,7 @@ def test_bytes_that_nobody_asked_for_end_an_idle_connection(stage):
 
     replica.next(then_more)
     assert gateway.chat("Hello").status == 200
-    connection = next(iter(replica.connections))
+    connection = replica.asked_connections[0]
     replica._home.loop.call_soon_threadsafe(connection.transport.write, WHOLE + GOOD)
     eventually(lambda: connection not in replica.connections, "the connection is ended")
     assert gateway.chat("Hello").content != "Yes."

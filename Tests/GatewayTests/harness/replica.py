@@ -157,10 +157,14 @@ class Replica:
             self._fillers[-1].setblocking(False)
             self._fillers[-1].connect_ex((self._host, self.port))
 
+    @property
+    def asked_connections(self):
+        """The open connections that a request came on; probes have one of their own."""
+        return [connection for connection in list(self.connections) if connection.is_asked]
+
     def reset_one(self):
         """Resets one of the connections that a request came on."""
-        asked = next(connection for connection in list(self.connections) if connection.is_asked)
-        self._home.loop.call_soon_threadsafe(asked.reset)
+        self._home.loop.call_soon_threadsafe(self.asked_connections[0].reset)
 
     def kill(self):
         """Ends as a killed process does: the listener is gone, every connection is reset."""
