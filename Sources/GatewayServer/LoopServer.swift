@@ -27,6 +27,12 @@ final class LoopServer {
     private var isLeaving = false
     /// Open client connections, so that draining reaches the idle ones.
     private var connections: [ObjectIdentifier: ServerConnection] = [:]
+    /// Connections whose client has left, each with a task that waits for the next one.
+    private var vacant: [ServerConnection] = []
+    /// So many connections, those made first, are not let go when their client leaves: to be let in costs the next
+    /// one a third then. A few KB each. They are the first ones because others would lie between what is freed.
+    private static let keptConnections = 64
+    private var kept = 0
     /// What the heads of its clients' requests looked like.
     private let recentRequests = RequestHead.Recent()
     private let loads: [LoopLoad]
@@ -88,6 +94,7 @@ final class LoopServer {
         for connection in connections.values { connection.abort() }
         services.upstreams.closeIdle()
         trimTimer.cancel()
+        letVacantGo()
     }
 
     var isIdle: Bool { connections.isEmpty }
@@ -115,32 +122,74 @@ final class LoopServer {
     }
 
     private func serve(_ socket: Int32) {
-        let stream: Stream
         do throws(SocketError) {
-            stream = try Stream.accepted(socket, on: loop, tls: tls)
+            if let connection = vacant.last {
+                try connection.reopen(socket, tls: tls)
+                vacant.removeLast()
+                begin(connection)
+                connection.parking.wake()
+            } else {
+                let stream = try Stream.accepted(socket, on: loop, tls: tls)
+                let connection = ServerConnection(
+                    stream, settings: services.connectionSettings, memory: services.shared.memory,
+                    recent: recentRequests)
+                begin(connection)
+                serve(connection)
+            }
         } catch {
             loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
-            return
         }
-        let connection = ServerConnection(
-            stream, settings: services.connectionSettings, memory: services.shared.memory, recent: recentRequests)
+    }
+
+    /// Starts the task that serves the connection's client, and those that have it after that one.
+    private func serve(_ connection: ServerConnection) {
+        let isKept = kept < Self.keptConnections
+        if isKept { kept += 1 }
+        func serveClients() async {
+            let exchange = Exchange(connection, path: path)
+            repeat {
+                await path.serve(exchange)
+                end(connection)
+            } while await hasNextClient(connection, isKept: isKept)
+            if isKept { kept -= 1 }
+        }
+        loop.run(function: serveClients)
+    }
+
+    /// Waits until somebody else has the connection. - Returns: whether that will be.
+    private func hasNextClient(_ connection: ServerConnection, isKept: Bool) async -> Bool {
+        guard isKept, !listeners.isEmpty, connection.settings === services.connectionSettings else { return false }
+        vacant.append(connection)
+        while connection.stream.isClosed {
+            _ = await connection.parking.park(until: .never)
+            if connection.stream.isClosed, !vacant.contains(where: { $0 === connection }) { return false }
+        }
+        return true
+    }
+
+    /// Nobody will have the vacant connections: they end, and with them what they know of the configuration before.
+    func letVacantGo() {
+        for connection in vacant { connection.parking.wake() }
+        vacant = []
+    }
+
+    private func begin(_ connection: ServerConnection) {
         connections[ObjectIdentifier(connection)] = connection
         if isLeaving { connection.endAfterNextRequest() }
         peak = max(peak, connections.count)
-        func serveAndForget() async {
-            await path.serve(connection)
-            if !connection.isSecured { services.metrics.handshakeFailed() }
-            connections[ObjectIdentifier(connection)] = nil
-            loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
-            if hasFallenFromPeak { trimTimer.set(loop.now + .milliseconds(200)) }
-        }
-        loop.run(function: serveAndForget)
+    }
+
+    private func end(_ connection: ServerConnection) {
+        if !connection.isSecured { services.metrics.handshakeFailed() }
+        connections[ObjectIdentifier(connection)] = nil
+        loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
+        if hasFallenFromPeak { trimTimer.set(loop.now + .milliseconds(200)) }
     }
 
     // MARK: Memory
 
     /// Most of the peak's connections are gone: what they used would stay with the allocator, and so with the process.
-    private var hasFallenFromPeak: Bool { peak >= 64 && connections.count <= peak / 4 }
+    private var hasFallenFromPeak: Bool { peak >= 2 * Self.keptConnections && connections.count <= peak / 4 }
 
     /// Connections to a replica that stay open behind a peak, however few clients are left.
     private static let idleConnectionsKept = 16

@@ -76,6 +76,7 @@ extension GatewayServer {
                 services.fleet = fleet
                 services.settings = pipeline
                 services.connectionSettings = connections
+                server.letVacantGo()
             }
         }
         control.use(fleet, intents: intents)

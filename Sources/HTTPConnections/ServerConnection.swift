@@ -74,15 +74,19 @@ public final class ServerConnection {
         stream.handler = parking
     }
 
-    // The head's facts, one by one.
-    public var method: HTTPMethod { head.method }
-    public var path: ByteRange { head.path }
-    public var framing: BodyFraming { head.framing }
-    public var minorVersion: Int { head.minorVersion }
-    public var fieldCount: Int { head.fieldCount }
-    public func field(_ index: Int) -> HTTPField { head.field(index) }
-    /// The value of the first field `id` of the current request.
-    public func first(_ id: FieldID) -> ByteRange? { head.first(id) }
+    /// Takes over another client's socket, after ``close(reset:)``. Nothing is known of the client before any more;
+    /// what is kept is memory.
+    package func reopen(_ descriptor: Int32, tls: TLSContext?) throws(SocketError) {
+        try stream.accept(descriptor, tls: tls)
+        stream.handler = parking
+        head.forget()
+        isSecured = true
+        isBroken = false
+        hasStalled = false
+        isDraining = false
+        isLeaving = false
+        closesAfterReply = false
+    }
 
     // MARK: Receiving
 
@@ -317,24 +321,22 @@ public final class ServerConnection {
 
     // MARK: Sending
 
-    /// Sends what the socket takes; the rest waits for ``flush()`` or ``sendUnsent()``.
-    package func send(_ bytes: UnsafeRawBufferPointer) {
-        var rest = bytes
+    /// Sends what the socket takes of a head and its body, or of anything; the rest waits for ``flush()`` or
+    /// ``sendUnsent()``.
+    package func send(_ head: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer = .init(start: nil, count: 0)) {
+        var sent = 0
         if !hasUnsent, !isBroken {
             tookBytesAt = loop.now
-            switch stream.write(bytes) {
-            case .wrote(let count):
-                bytesSent += count
-                rest = UnsafeRawBufferPointer(rebasing: bytes[count...])
+            switch stream.write(head, body) {
+            case .wrote(let count): sent = count
             case .wouldBlock: break
             case .failed: isBroken = true
             }
+            bytesSent += sent
         }
-        if !rest.isEmpty, !isBroken { unsent.append(rest) }
-    }
-
-    package func send(_ text: StaticString) {
-        send(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+        guard sent < head.count + body.count, !isBroken else { return }
+        if sent < head.count { unsent.append(UnsafeRawBufferPointer(rebasing: head[sent...])) }
+        unsent.append(UnsafeRawBufferPointer(rebasing: body[max(0, sent - head.count)...]))
     }
 
     /// Something is left for ``flush()`` to do or to say.
@@ -387,6 +389,14 @@ public final class ServerConnection {
     /// Whether a reply sent now must say `Connection: close`.
     package var announcesClose: Bool { !canContinue }
 
+    /// The current request, and whatever the client sent or was to be sent besides.
+    private func forgetAll() {
+        requestEnd = input.count
+        forgetRequest()
+        unsent.release()
+        unsentStart = 0
+    }
+
     private func forgetRequest() {
         input.removeFirst(requestEnd)
         if input.isEmpty, requestEnd > Self.keptBytes {
@@ -433,6 +443,6 @@ public final class ServerConnection {
         isSecured = !stream.isHandshaking
         stream.close(reset: reset)
         parking.close()
-        forgetRequest()
+        forgetAll()
     }
 }
