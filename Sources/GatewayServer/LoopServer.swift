@@ -33,6 +33,8 @@ final class LoopServer {
     /// one a third then. A few KB each. They are the first ones because others would lie between what is freed.
     private static let keptConnections = 64
     private var kept = 0
+    /// For the large bodies of its clients' requests.
+    let rooms: BodyRooms
     /// What the heads of its clients' requests looked like.
     private let recentRequests = RequestHead.Recent()
     private let loads: [LoopLoad]
@@ -56,6 +58,7 @@ final class LoopServer {
         self.connectionsMax = connectionsMax
         self.tls = tls
         path = RequestPath(services)
+        rooms = BodyRooms(on: loop)
         trimTimer = LoopTimer(on: loop)
         trimTimer.onFire { [unowned self] in returnMemory() }
     }
@@ -95,6 +98,7 @@ final class LoopServer {
         services.upstreams.closeIdle()
         trimTimer.cancel()
         letVacantGo()
+        rooms.close()
     }
 
     var isIdle: Bool { connections.isEmpty }
@@ -131,7 +135,7 @@ final class LoopServer {
             } else {
                 let stream = try Stream.accepted(socket, on: loop, tls: tls)
                 let connection = ServerConnection(
-                    stream, settings: services.connectionSettings, memory: services.shared.memory,
+                    stream, settings: services.connectionSettings, memory: services.shared.memory, rooms: rooms,
                     recent: recentRequests)
                 begin(connection)
                 serve(connection)

@@ -17,17 +17,12 @@ import Wire
 public final class ServerConnection {
     /// A buffer up to this size stays with an idle connection; a larger one is given back.
     private static let keptBytes = 4_096
-    /// Room that is made for a body before any of it has come.
-    private static let bodyRoomBytes = 1 << 20
-    /// Bytes of an unread body that are read and thrown away, so that the client can read the answer.
-    private static let drainedBytesMax = 16 << 20
-    /// So many of them in one turn of the loop.
-    private static let drainedBytesPerTurn = 256 << 10
 
     package let stream: Stream
     package let parking: Parking
     package let settings: ConnectionSettings
     package let memory: BodyMemory
+    private let rooms: BodyRooms
     package var loop: EventLoop { stream.loop }
 
     /// The current request's head; its ranges are valid for ``withRequest(_:)``.
@@ -37,7 +32,7 @@ public final class ServerConnection {
     private var body = 0..<0
     /// Bytes of `input` that belong to the current request; those behind them are the next one's.
     private var requestEnd = 0
-    private var isBodyRead = true
+    var isBodyRead = true
     private var reservedBytes = 0
     /// When the head must be there; later, when the body must.
     private var deadline = Moment.never
@@ -51,8 +46,8 @@ public final class ServerConnection {
     /// When the client's socket last took bytes, or could have: what `writeStall` counts from while some are unsent.
     package private(set) var tookBytesAt = Moment.zero
     /// Once closed: whether its TLS handshake was over; true without TLS.
-    package private(set) var isSecured = true
-    private var isBroken = false
+    package internal(set) var isSecured = true
+    var isBroken = false
     /// It counts as gone because it took nothing for `writeStall`.
     package private(set) var hasStalled = false
     /// Asked to end after the current request: an idle connection ends at once.
@@ -62,14 +57,18 @@ public final class ServerConnection {
     /// The reply in progress says `Connection: close`, or its framing ends with the connection.
     package var closesAfterReply = false
 
-    /// - Parameter recent: what heads of the loop's clients looked like.
+    /// - Parameters:
+    ///   - rooms: the loop's, for large bodies.
+    ///   - recent: what heads of the loop's clients looked like.
     package init(
-        _ stream: Stream, settings: ConnectionSettings, memory: BodyMemory, recent: RequestHead.Recent? = nil
+        _ stream: Stream, settings: ConnectionSettings, memory: BodyMemory, rooms: BodyRooms,
+        recent: RequestHead.Recent? = nil
     ) {
         self.stream = stream
         head = RequestHead(recent: recent)
         self.settings = settings
         self.memory = memory
+        self.rooms = rooms
         parking = Parking(on: stream.loop)
         stream.handler = parking
     }
@@ -176,8 +175,10 @@ public final class ServerConnection {
         if input.count < end { try await inviteBody() }
         while input.count < end {
             var result = Stream.ReadResult.wouldBlock
-            // Room for all of a common body at once; for more only as it comes, because announcing it is free.
-            let wanted = min(end - input.count, max(Self.bodyRoomBytes, input.count - headEnd))
+            // Room for all of a common body at once; for more only as it comes, because announcing it is free. A byte
+            // more than is wanted, so that the read comes back short: the socket is empty, and that is known.
+            let wanted = 1 + min(end - input.count, max(BodyRooms.roomBytes, input.count - headEnd))
+            if end > loop.scratch.count, input.capacity < BodyRooms.roomBytes { rooms.lend(to: &input) }
             input.appendUninitialized(wanted) { room in
                 result = stream.read(into: UnsafeMutableRawBufferPointer(rebasing: room[..<wanted]))
                 if case .bytes(let count) = result { return count }
@@ -185,7 +186,7 @@ public final class ServerConnection {
             }
             if case .bytes(let count) = result { bytesReceived += count }
             // What is announced costs nothing until it comes: else a few heads without bodies would shut others out.
-            try reserve(upTo: input.count)
+            try reserve(upTo: min(end, input.count))
             try await handle(result)
         }
         // Only now: whoever looks at a body that did not come whole must find it empty.
@@ -267,8 +268,8 @@ public final class ServerConnection {
         let result = stream.read(into: loop.scratch)
         if case .bytes(let count) = result {
             bytesReceived += count
-            // More than fits at once is a large body's beginning: its room is made before, and not grown after.
-            if count == loop.scratch.count, input.isEmpty { input.reserve(Self.bodyRoomBytes) }
+            // More than fits at once is a large body's beginning: it has its room before, and is not moved after.
+            if count == loop.scratch.count, input.isEmpty { rooms.lend(to: &input) }
             input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
         }
         return result
@@ -390,18 +391,19 @@ public final class ServerConnection {
     package var announcesClose: Bool { !canContinue }
 
     /// The current request, and whatever the client sent or was to be sent besides.
-    private func forgetAll() {
+    func forgetAll() {
         requestEnd = input.count
         forgetRequest()
+        if input.capacity > Self.keptBytes { rooms.takeBack(&input) }
         unsent.release()
         unsentStart = 0
     }
 
     private func forgetRequest() {
         input.removeFirst(requestEnd)
-        if input.isEmpty, requestEnd > Self.keptBytes {
-            input.release()
+        if requestEnd > Self.keptBytes {
             head.release()
+            leaveRoom()
         }
         requestEnd = 0
         headEnd = 0
@@ -416,33 +418,10 @@ public final class ServerConnection {
         }
     }
 
-    /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so
-    /// that a reset does not destroy the answer on its way.
-    package func close(reset: Bool = false) async {
-        while !isBroken, !reset, !stream.sendAll(), !stream.peerHungUp {
-            if await parking.park(until: tookBytesAt + settings.writeStall) == .deadline { break }
-        }
-        if !isBroken, !reset, !isBodyRead || closesAfterReply {
-            stream.shutdownWrite()
-            let deadline = loop.now + .seconds(2)
-            var left = Self.drainedBytesMax
-            var turnEnd = left - Self.drainedBytesPerTurn
-            draining: while left > 0, loop.now < deadline {
-                switch stream.read(into: loop.scratch) {
-                case .bytes(let count):
-                    left -= count
-                    if left > turnEnd { continue }
-                    turnEnd = left - Self.drainedBytesPerTurn
-                    loop.revisit(stream)
-                    _ = await parking.park(until: deadline)
-                case .end, .failed: break draining
-                case .wouldBlock: if await parking.park(until: deadline) == .deadline { break draining }
-                }
-            }
-        }
-        isSecured = !stream.isHandshaking
-        stream.close(reset: reset)
-        parking.close()
-        forgetAll()
+    private func leaveRoom() {
+        var next = ByteWriter()
+        next.append(input.bytes)
+        swap(&next, &input)
+        rooms.takeBack(&next)
     }
 }
