@@ -21,7 +21,7 @@ struct AdminDoor {
             || settings.allowedHosts.contains(host)
     }
 
-    /// Whether the bearer key may change things.
+    /// Whether the bearer key may change things, and see keys.
     func mayChange(bearer: String?) -> Bool {
         if isLocal { return true }
         guard let bearer else { return false }
@@ -98,9 +98,8 @@ struct AdminConnection {
         guard door.accepts(host: text.host ?? "") else {
             return .problem(421, "host_not_allowed", "This Host is not one of this admin listener.")
         }
-        let isRead = connection.head.method == .get || connection.head.method == .head
-        let isLocalOnly = text.path.hasPrefix("/admin/v1/keys")
-        if !isRead || isLocalOnly, !door.mayChange(bearer: text.bearer) {
+        let needsKey = !connection.head.method.isRead || text.path.hasPrefix("/admin/v1/keys")
+        if needsKey, !door.mayChange(bearer: text.bearer) {
             return .problem(401, "invalid_api_key", "An admin key is needed.")
         }
         let body = connection.withRequest { bytes in
@@ -117,7 +116,7 @@ struct AdminConnection {
         writer.append("cache-control: no-store\r\nx-content-type-options: nosniff\r\n")
         if connection.announcesClose { writer.append("connection: close\r\n") }
         writer.appendHeadEnd()
-        if connection.head.method != .head { writer.append(reply.body) }
+        if !connection.head.method.isHead { writer.append(reply.body) }
         writer.withUnsafeBytes { connection.send($0) }
     }
 }
