@@ -140,6 +140,13 @@ package final class UpstreamCall {
         relay.reset()
     }
 
+    /// Lets go of the pool that it was in, and of the replica. For a call that is over.
+    package func forgetFleet() {
+        pool = nil
+        replica = nil
+        journey.forgetRoute()
+    }
+
     /// Reads the body of a request that begins.
     ///
     /// - Throws: ``BodyProblem`` (400).
