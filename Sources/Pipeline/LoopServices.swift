@@ -56,7 +56,7 @@ package final class LoopServices {
     var reply = ByteWriter(capacity: 16_384)
     /// How the request ids of this loop begin: sixteen hexadecimal digits, drawn once.
     let idPrefix: [UInt8]
-    private var random: UInt64
+    private var random: QuickRandom
 
     package init(
         loop: EventLoop, shared: SharedServices, upstreams: LoopUpstreams, tokenCacheEntries: Int,
@@ -74,7 +74,7 @@ package final class LoopServices {
         self.settings = settings
         self.fleet = fleet
         self.connectionSettings = connectionSettings
-        random = UInt64.random(in: .min ... .max)
+        random = QuickRandom(seed: .random(in: .min ... .max))
         var prefix = ByteWriter()
         prefix.append(hex: UInt64.random(in: .min ... .max), digits: 16)
         idPrefix = prefix.withUnsafeBytes { Array($0) }
@@ -96,11 +96,5 @@ package final class LoopServices {
     var isDraining: Bool { shared.isDraining.load(ordering: .relaxed) }
 
     /// The second half of a request id, unlike that of any other request of this loop. Not secret.
-    func nextID() -> UInt64 {
-        random &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = random
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
+    func nextID() -> UInt64 { random.next() }
 }
