@@ -25,6 +25,8 @@ final class LoopServer {
     private var listeners: [Listener] = []
     /// Another process accepts in our place: what is open here ends with its next request.
     private var isLeaving = false
+    /// For the large bodies of its clients' requests.
+    let rooms: BodyRooms
     /// What the heads of its clients' requests looked like.
     private let recentRequests = RequestHead.Recent()
     private let loads: [LoopLoad]
@@ -48,6 +50,7 @@ final class LoopServer {
         self.connectionsMax = connectionsMax
         self.tls = tls
         path = RequestPath(services)
+        rooms = BodyRooms(on: loop)
         trimTimer = LoopTimer(on: loop)
         trimTimer.onFire { [unowned self] in returnMemory() }
     }
@@ -86,6 +89,7 @@ final class LoopServer {
         for exchange in services.exchanges.values { exchange.connection.abort() }
         services.upstreams.closeIdle()
         trimTimer.cancel()
+        rooms.close()
     }
 
     /// Client connections that are open.
@@ -123,7 +127,8 @@ final class LoopServer {
             return
         }
         let connection = ServerConnection(
-            stream, settings: services.connectionSettings, memory: services.shared.memory, recent: recentRequests)
+            stream, settings: services.connectionSettings, memory: services.shared.memory, rooms: rooms,
+            recent: recentRequests)
         let exchange = Exchange(connection, path: path)
         services.exchanges[ObjectIdentifier(exchange)] = exchange
         if isLeaving { connection.endAfterNextRequest() }

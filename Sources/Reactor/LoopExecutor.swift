@@ -5,7 +5,7 @@ import Synchronization
 /// Runs the jobs of every task that lives on one loop, on that loop's thread.
 ///
 /// It is a serial executor, and a task executor for tasks that are not isolated to the loop's worker
-/// (``EventLoop/spawn(_:)``): without a preference for it, each of their resumptions would pass through the global pool.
+/// (``EventLoop/spawn(_:)``): without a preference for it, each of their resumptions would take the global pool's way.
 /// Jobs enqueued from the loop's own thread go into a plain ring, where parked tasks that were called stand too; those
 /// from elsewhere through a lock and an eventfd that ends the loop's wait.
 ///

@@ -19,6 +19,7 @@ final class PathRig {
     private(set) var heldCount = 0
     private let near: Stream
     private let parking: Parking
+    private let rooms: BodyRooms
     private var listeners: [Listener] = []
     private let replicaPort: UInt16
     private var replicaTasks = 0
@@ -67,6 +68,7 @@ final class PathRig {
             loop: loop, shared: shared, upstreams: upstreams, tokenCacheEntries: 16, metrics: metrics, accessLog: nil,
             settings: Self.settings, fleet: fleet, connectionSettings: Self.connections)
         parking = Parking(on: loop)
+        rooms = BodyRooms(on: loop)
         near = try Stream.connect(to: .loopback(port: Listener.port(of: gateway)), on: loop)
         let path = RequestPath(services)
         listeners = [
@@ -78,7 +80,8 @@ final class PathRig {
     /// As the assembly does it.
     private func serve(_ socket: Int32, _ path: RequestPath) {
         guard let stream = try? Stream.accepted(socket, on: loop, tls: nil) else { return }
-        let connection = ServerConnection(stream, settings: Self.connections, memory: services.shared.memory)
+        let connection = ServerConnection(
+            stream, settings: Self.connections, memory: services.shared.memory, rooms: rooms)
         let exchange = Exchange(connection, path: path)
         services.exchanges[ObjectIdentifier(exchange)] = exchange
         loop.spawn { [self] in
@@ -91,7 +94,8 @@ final class PathRig {
 
     private func answer(on socket: Int32) {
         guard let stream = try? Stream.accepted(socket, on: loop, tls: nil) else { return }
-        let connection = ServerConnection(stream, settings: Self.connections, memory: BodyMemory(limitBytes: 1 << 20))
+        let connection = ServerConnection(
+            stream, settings: Self.connections, memory: BodyMemory(limitBytes: 1 << 20), rooms: rooms)
         replicaTasks += 1
         loop.spawn { [self] in
             while (try? await connection.receiveHead()) == true, (try? await connection.receiveBody()) != nil {
@@ -181,6 +185,7 @@ final class PathRig {
         services.upstreams.closeIdle()
         _ = await eventually { services.exchanges.isEmpty && replicaTasks == 0 }
         for listener in listeners { listener.close() }
+        rooms.close()
         parking.close()
     }
 }
