@@ -155,26 +155,34 @@ final class Box<Value: Sendable>: Sendable {
     }
 
     @Test func `an event that came for a closed socket never reaches the next one with its descriptor`() async throws {
-        let (isSame, wasEarly) = try await onLoop { loop async throws -> (Bool, Bool) in
-            let pairs = [try await Pair.connected(on: loop), try await Pair.connected(on: loop)]
-            let listening = try Listener.open(.loopback(port: 0), sharesPort: false)
-            let done = Parking(on: loop)
-            let replacer = Replacer(
-                nears: pairs.map(\.near), address: .loopback(port: Listener.port(of: listening)), done: done)
-            for pair in pairs { pair.near.handler = replacer }
-            // Both have bytes in one turn: the first that is told closes the other, whose event is still to come.
-            for pair in pairs { _ = [UInt8(1)].withUnsafeBytes { pair.far.write($0) } }
-            let end = loop.now + .seconds(10)
-            while !replacer.hasConnected, loop.now < end { _ = await done.park(until: end) }
-            let result = (replacer.hasSameDescriptor, replacer.wasEarly)
-            replacer.next?.close()
-            for pair in pairs { pair.close() }
-            done.close()
-            close(listening)
-            return result
+        let (wasSame, wasEarly) = try await onLoop { loop async throws -> (Bool, Bool) in
+            var replaced = (hasSameDescriptor: false, wasEarly: false)
+            // Other tests open files as well: one of them may get the descriptor.
+            for _ in 0..<100 where !replaced.hasSameDescriptor && !replaced.wasEarly {
+                replaced = try await Self.replace(on: loop)
+            }
+            return (replaced.hasSameDescriptor, replaced.wasEarly)
         }
-        #expect(isSame)
+        #expect(wasSame)
         #expect(!wasEarly)
+    }
+
+    private static func replace(on loop: EventLoop) async throws -> (hasSameDescriptor: Bool, wasEarly: Bool) {
+        let pairs = [try await Pair.connected(on: loop), try await Pair.connected(on: loop)]
+        let listening = try Listener.open(.loopback(port: 0), sharesPort: false)
+        let done = Parking(on: loop)
+        let replacer = Replacer(
+            nears: pairs.map(\.near), address: .loopback(port: Listener.port(of: listening)), done: done)
+        for pair in pairs { pair.near.handler = replacer }
+        // Both have bytes in one turn: the first that is told closes the other, whose event is still to come.
+        for pair in pairs { _ = [UInt8(1)].withUnsafeBytes { pair.far.write($0) } }
+        let end = loop.now + .seconds(10)
+        while !replacer.hasConnected, loop.now < end { _ = await done.park(until: end) }
+        replacer.next?.close()
+        for pair in pairs { pair.close() }
+        done.close()
+        close(listening)
+        return (replacer.hasSameDescriptor, replacer.wasEarly)
     }
 }
 
