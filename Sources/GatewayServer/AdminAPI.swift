@@ -30,9 +30,20 @@ final class AdminAPI {
 
     init(control: ControlPlane) { self.control = control }
 
-    func answer(method: HTTPMethod, path: String, body: [UInt8]) async -> AdminReply {
+    /// What stands between the slashes of a path, were it nothing: who may ask and what is answered go by the same
+    /// parts, so no other spelling of a path gets around the one to the other.
+    static func parts(of path: String) -> [String] {
+        path.dropFirst().split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+    }
+
+    /// Whether only an admin key may ask for it, where the listener is not local: what changes something, and keys.
+    static func needsKey(_ method: HTTPMethod, _ parts: [String]) -> Bool {
+        !method.isRead || parts.starts(with: ["admin", "v1", "keys"])
+    }
+
+    /// - Parameter parts: ``parts(of:)`` its path.
+    func answer(method: HTTPMethod, _ parts: [String], body: [UInt8]) async -> AdminReply {
         let isRead = method.isRead
-        let parts = path.split(separator: "/").map(String.init)
         switch (parts.first, parts.count) {
         case ("metrics", 1) where isRead: return metrics()
         case ("healthz", 1) where isRead: return AdminReply(contentType: "text/plain", body: Array("OK".utf8))

@@ -21,8 +21,8 @@ struct AdminDoor {
             || settings.allowedHosts.contains(host)
     }
 
-    /// Whether the bearer key may change things, and see keys.
-    func mayChange(bearer: String?) -> Bool {
+    /// Whether this is an admin key; the Unix socket needs none.
+    func accepts(bearer: String?) -> Bool {
         if isLocal { return true }
         guard let bearer else { return false }
         let digest = Identity.SHA256Digest(hashing: bearer)
@@ -98,14 +98,15 @@ struct AdminConnection {
         guard door.accepts(host: text.host ?? "") else {
             return .problem(421, "host_not_allowed", "This Host is not one of this admin listener.")
         }
-        let needsKey = !connection.head.method.isRead || text.path.hasPrefix("/admin/v1/keys")
-        if needsKey, !door.mayChange(bearer: text.bearer) {
+        let method = connection.head.method
+        let parts = AdminAPI.parts(of: text.path)
+        if AdminAPI.needsKey(method, parts), !door.accepts(bearer: text.bearer) {
             return .problem(401, "invalid_api_key", "An admin key is needed.")
         }
         let body = connection.withRequest { bytes in
             bytes.extracting(connection.bodyRange).withUnsafeBufferPointer { Array($0) }
         }
-        return await api.answer(method: connection.head.method, path: text.path, body: body)
+        return await api.answer(method: method, parts, body: body)
     }
 
     private func send(_ reply: AdminReply) {
