@@ -25,10 +25,8 @@ final class LoopServer {
     private var listeners: [Listener] = []
     /// Another process accepts in our place: what is open here ends with its next request.
     private var isLeaving = false
-    /// Open client connections, so that draining reaches the idle ones.
-    private var connections: [ObjectIdentifier: ServerConnection] = [:]
     /// Connections whose client has left, each with a task that waits for the next one.
-    private var vacant: [ServerConnection] = []
+    private var vacant: [Exchange] = []
     /// So many connections, those made first, are not let go when their client leaves: to be let in costs the next
     /// one a third then. A few KB each. They are the first ones because others would lie between what is freed.
     private static let keptConnections = 64
@@ -83,25 +81,27 @@ final class LoopServer {
         isLeaving = true
         for listener in listeners { listener.handOver() }
         listeners = []
-        for connection in connections.values { connection.endAfterNextRequest() }
+        for exchange in services.exchanges.values { exchange.connection.endAfterNextRequest() }
     }
 
     /// Idle connections end now, the others after their request.
     func drain() {
         stopListening()
-        for connection in connections.values { connection.drain() }
+        for exchange in services.exchanges.values { exchange.connection.drain() }
     }
 
     /// Ends everything that is still open.
     func closeAll() {
-        for connection in connections.values { connection.abort() }
+        for exchange in services.exchanges.values { exchange.connection.abort() }
         services.upstreams.closeIdle()
         trimTimer.cancel()
         letVacantGo()
         rooms.close()
     }
 
-    var isIdle: Bool { connections.isEmpty }
+    /// Client connections that are open.
+    private var connectionCount: Int { services.exchanges.count }
+    var isIdle: Bool { services.exchanges.isEmpty }
 
     // MARK: Accepting
 
@@ -127,65 +127,66 @@ final class LoopServer {
 
     private func serve(_ socket: Int32) {
         do throws(SocketError) {
-            if let connection = vacant.last {
-                try connection.reopen(socket, tls: tls)
+            if let exchange = vacant.last {
+                try exchange.connection.reopen(socket, tls: tls)
                 vacant.removeLast()
-                begin(connection)
-                connection.parking.wake()
+                begin(exchange)
+                exchange.connection.parking.wake()
             } else {
                 let stream = try Stream.accepted(socket, on: loop, tls: tls)
                 let connection = ServerConnection(
                     stream, settings: services.connectionSettings, memory: services.shared.memory, rooms: rooms,
                     recent: recentRequests)
-                begin(connection)
-                serve(connection)
+                let exchange = Exchange(connection, path: path)
+                begin(exchange)
+                serve(exchange)
             }
         } catch {
             loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
         }
     }
 
-    /// Starts the task that serves the connection's client, and those that have it after that one.
-    private func serve(_ connection: ServerConnection) {
+    /// Starts the task that serves the exchange's client, and those that have its connection after that one.
+    private func serve(_ exchange: Exchange) {
         let isKept = kept < Self.keptConnections
         if isKept { kept += 1 }
         func serveClients() async {
-            let exchange = Exchange(connection, path: path)
             repeat {
                 await path.serve(exchange)
-                end(connection)
-            } while await hasNextClient(connection, isKept: isKept)
+                end(exchange)
+            } while await hasNextClient(exchange, isKept: isKept)
             if isKept { kept -= 1 }
         }
         loop.run(function: serveClients)
     }
 
     /// Waits until somebody else has the connection. - Returns: whether that will be.
-    private func hasNextClient(_ connection: ServerConnection, isKept: Bool) async -> Bool {
+    private func hasNextClient(_ exchange: Exchange, isKept: Bool) async -> Bool {
+        let connection = exchange.connection
         guard isKept, !listeners.isEmpty, connection.settings === services.connectionSettings else { return false }
-        vacant.append(connection)
+        vacant.append(exchange)
         while connection.stream.isClosed {
             _ = await connection.parking.park(until: .never)
-            if connection.stream.isClosed, !vacant.contains(where: { $0 === connection }) { return false }
+            if connection.stream.isClosed, !vacant.contains(where: { $0 === exchange }) { return false }
         }
         return true
     }
 
     /// Nobody will have the vacant connections: they end, and with them what they know of the configuration before.
     func letVacantGo() {
-        for connection in vacant { connection.parking.wake() }
+        for exchange in vacant { exchange.connection.parking.wake() }
         vacant = []
     }
 
-    private func begin(_ connection: ServerConnection) {
-        connections[ObjectIdentifier(connection)] = connection
-        if isLeaving { connection.endAfterNextRequest() }
-        peak = max(peak, connections.count)
+    private func begin(_ exchange: Exchange) {
+        services.exchanges[ObjectIdentifier(exchange)] = exchange
+        if isLeaving { exchange.connection.endAfterNextRequest() }
+        peak = max(peak, connectionCount)
     }
 
-    private func end(_ connection: ServerConnection) {
-        if !connection.isSecured { services.metrics.handshakeFailed() }
-        connections[ObjectIdentifier(connection)] = nil
+    private func end(_ exchange: Exchange) {
+        if !exchange.connection.isSecured { services.metrics.handshakeFailed() }
+        services.exchanges[ObjectIdentifier(exchange)] = nil
         loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
         if hasFallenFromPeak { trimTimer.set(loop.now + .milliseconds(200)) }
     }
@@ -193,17 +194,17 @@ final class LoopServer {
     // MARK: Memory
 
     /// Most of the peak's connections are gone: what they used would stay with the allocator, and so with the process.
-    private var hasFallenFromPeak: Bool { peak >= 2 * Self.keptConnections && connections.count <= peak / 4 }
+    private var hasFallenFromPeak: Bool { peak >= 2 * Self.keptConnections && connectionCount <= peak / 4 }
 
     /// Connections to a replica that stay open behind a peak, however few clients are left.
     private static let idleConnectionsKept = 16
 
     private func returnMemory() {
         guard hasFallenFromPeak else { return }
-        peak = connections.count
+        peak = connectionCount
         // More of them than there are clients serve nobody. They lie between the blocks that were freed, so that the
         // allocator could give back next to nothing: 30 MB stayed of 2,000 streams' 42, and 21 stay without them.
-        services.upstreams.closeIdle(keeping: max(Self.idleConnectionsKept, connections.count))
+        services.upstreams.closeIdle(keeping: max(Self.idleConnectionsKept, connectionCount))
         EventLoop.returnFreeMemory()
     }
 }

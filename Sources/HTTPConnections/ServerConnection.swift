@@ -401,7 +401,8 @@ public final class ServerConnection {
 
     private func forgetRequest() {
         input.removeFirst(requestEnd)
-        if requestEnd > Self.keptBytes {
+        // So many small ones at once that they had a room leave it, too.
+        if requestEnd > Self.keptBytes || input.isEmpty && input.capacity >= BodyRooms.roomBytes {
             head.release()
             leaveRoom()
         }

@@ -63,7 +63,7 @@ extension Exchange: ReplyDelegate {
     private func send(_ body: Span<UInt8>) {
         services.reply.appendHeadEnd()
         services.reply.withUnsafeBytes { head in
-            if case .head = connection.method { return connection.send(head) }
+            if connection.method.isHead { return connection.send(head) }
             body.withUnsafeBytes { connection.send(head, $0) }
         }
     }
