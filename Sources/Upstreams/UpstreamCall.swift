@@ -47,7 +47,8 @@ package final class UpstreamCall {
     package unowned(unsafe) var delegate: (any ReplyDelegate)?  // The delegate owns this call.
 
     // What became of it.
-    /// The replica that it was sent to last.
+    /// The replica that it was sent to last: that of the journey's link, which is not in the journey while it is worked
+    /// with (``LoopUpstreams/goOn(_:isLate:)``). To leave it there would cost two retains a request.
     package internal(set) unowned(unsafe) var replica: Replica?  // Its link, which the journey has, holds it.
     package internal(set) var sends = 0
     /// Why the stream broke that another model began.
@@ -138,6 +139,13 @@ package final class UpstreamCall {
         if !inBandError.isEmpty { inBandError = [] }
         if !outgoing.isEmpty { outgoing.release() }
         relay.reset()
+    }
+
+    /// Lets go of the pool that it was in, and of the replica. For a call that is over.
+    package func forgetFleet() {
+        pool = nil
+        replica = nil
+        journey.forgetRoute()
     }
 
     /// Reads the body of a request that begins.
