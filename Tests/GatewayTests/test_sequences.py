@@ -50,7 +50,7 @@ KINDS = {
     "the models": request(line=b"GET /v1/models HTTP/1.1"),
     "a head": request(line=b"HEAD /v1/models/tiny HTTP/1.1"),
     "a preflight": request(
-        None, b"origin: https://app.test", b"access-control-request-method: POST", line=CHAT.replace(b"POST", b"OPTIONS")),
+        None, b"origin: https://app.test", b"access-control-request-method: POST", line=b"OPTIONS /v1/models HTTP/1.1"),
     "no page": request(line=b"GET /v1/nothing?a=b HTTP/1.1"),
     "an unknown key": request(line=b"GET /v1/models HTTP/1.1", key="sk-weir-wrong"),
 }
