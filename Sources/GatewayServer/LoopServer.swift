@@ -123,7 +123,7 @@ final class LoopServer {
             return
         }
         let connection = ServerConnection(
-            stream, settings: services.connectionSettings, memory: services.shared.memory, recent: recentRequests)
+            stream, settings: services.connectionSettings, memory: services.bodyMemory, recent: recentRequests)
         connections[ObjectIdentifier(connection)] = connection
         if isLeaving { connection.endAfterNextRequest() }
         peak = max(peak, connections.count)

@@ -27,7 +27,7 @@ public final class ServerConnection {
     package let stream: Stream
     package let parking: Parking
     package let settings: ConnectionSettings
-    package let memory: BodyMemory
+    package let memory: LoopBodyMemory
     package var loop: EventLoop { stream.loop }
 
     /// The current request's head; its ranges are valid for ``withRequest(_:)``.
@@ -64,7 +64,7 @@ public final class ServerConnection {
 
     /// - Parameter recent: what heads of the loop's clients looked like.
     package init(
-        _ stream: Stream, settings: ConnectionSettings, memory: BodyMemory, recent: RequestHead.Recent? = nil
+        _ stream: Stream, settings: ConnectionSettings, memory: LoopBodyMemory, recent: RequestHead.Recent? = nil
     ) {
         self.stream = stream
         head = RequestHead(recent: recent)

@@ -214,10 +214,10 @@ struct SettleStage {
         fill(services.record, exchange)
         services.counters.requestEnded(services.record)
         // Taken out of the exchange, which is done with them: nobody else can let them go meanwhile.
-        if isUsual(exchange), let replica = exchange.call.replica, let caller = exchange.caller.take(),
+        if isUsual(exchange), let link = exchange.call.link, let caller = exchange.caller.take(),
             let named = exchange.named.take()
         {
-            write(exchange, caller, named, replica)
+            write(exchange, caller, named, link.replica)
             exchange.familiar = named
         } else {
             writeUnusual(exchange)

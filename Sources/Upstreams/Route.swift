@@ -71,8 +71,8 @@ final class Route {
 ///
 /// A request holds it while it is there, also when a reload has replaced its route.
 /// - Isolation: its loop.
-final class Link: IdleKeeper {
-    let replica: Replica
+package final class Link: IdleKeeper {
+    package let replica: Replica
     let state: ReplicaState
     let pool: Pool
     private let placesMax: Int
@@ -119,7 +119,7 @@ final class Link: IdleKeeper {
         idle.append(connection)
     }
 
-    func idleEnded(_ connection: ClientConnection) {
+    package func idleEnded(_ connection: ClientConnection) {
         idle.removeAll { $0 === connection }
         connection.close()
     }

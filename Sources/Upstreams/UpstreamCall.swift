@@ -14,7 +14,9 @@ package final class UpstreamCall {
     var parking: Parking { client.parking }
 
     // What to send. Set by the request path before it forwards.
-    package var pool: Pool?
+    package internal(set) var pool: Pool?
+    /// The last request's, which is nearly always the next one's: see ``go(to:)``.
+    private var oldPool: Pool?
     /// What the request's body says. An open stream gives it back (``forgetRequest()``).
     package private(set) var request: ChatRequest?
     /// The same, where it may have been given back: then the body is read anew.
@@ -47,8 +49,10 @@ package final class UpstreamCall {
     package unowned(unsafe) var delegate: (any ReplyDelegate)?  // The delegate owns this call.
 
     // What became of it.
-    /// The replica that it was sent to last.
-    package internal(set) unowned(unsafe) var replica: Replica?  // Its link, which the journey has, holds it.
+    /// To the replica that it was sent to last. Ask this, where it is often: the references to it are counted by its loop
+    /// alone, those to the replica by all loops, at one place.
+    package internal(set) unowned(unsafe) var link: Link?  // The journey has it, or who took it out to work with it.
+    package var replica: Replica? { link?.replica }
     package internal(set) var sends = 0
     /// Why the stream broke that another model began.
     private(set) var broken: UpstreamFailure?
@@ -105,9 +109,15 @@ package final class UpstreamCall {
         relay = StreamRelay(client: client, buffers: buffers)
     }
 
+    /// The request is for this pool. Where the last one was too, that reference is moved and none is counted: all loops
+    /// would count at the same place.
+    package func go(to pool: Pool) {
+        if let old = oldPool.take(), old === pool { self.pool = old } else { self.pool = pool }
+    }
+
     /// Ready for the connection's next request.
     package func reset() {
-        pool = nil
+        if pool != nil { oldPool = pool.take() }
         if request != nil { oldRequest = request.take() }
         kind = nil
         isStream = false
@@ -117,7 +127,7 @@ package final class UpstreamCall {
         deadline = .never
         keepsText = false
         holdsEnd = false
-        replica = nil
+        link = nil
         sends = 0
         broken = nil
         sendsBefore = 0
