@@ -27,6 +27,8 @@ final class LoopServer {
     private var isLeaving = false
     /// Open client connections, so that draining reaches the idle ones.
     private var connections: [ObjectIdentifier: ServerConnection] = [:]
+    /// For the large bodies of its clients' requests.
+    let rooms: BodyRooms
     /// What the heads of its clients' requests looked like.
     private let recentRequests = RequestHead.Recent()
     private let loads: [LoopLoad]
@@ -50,6 +52,7 @@ final class LoopServer {
         self.connectionsMax = connectionsMax
         self.tls = tls
         path = RequestPath(services)
+        rooms = BodyRooms(on: loop)
         trimTimer = LoopTimer(on: loop)
         trimTimer.onFire { [unowned self] in returnMemory() }
     }
@@ -88,6 +91,7 @@ final class LoopServer {
         for connection in connections.values { connection.abort() }
         services.upstreams.closeIdle()
         trimTimer.cancel()
+        rooms.close()
     }
 
     var isIdle: Bool { connections.isEmpty }
@@ -123,7 +127,8 @@ final class LoopServer {
             return
         }
         let connection = ServerConnection(
-            stream, settings: services.connectionSettings, memory: services.bodyMemory, recent: recentRequests)
+            stream, settings: services.connectionSettings, memory: services.bodyMemory, rooms: rooms,
+            recent: recentRequests)
         connections[ObjectIdentifier(connection)] = connection
         if isLeaving { connection.endAfterNextRequest() }
         peak = max(peak, connections.count)

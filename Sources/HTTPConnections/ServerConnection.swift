@@ -17,8 +17,6 @@ import Wire
 public final class ServerConnection {
     /// A buffer up to this size stays with an idle connection; a larger one is given back.
     private static let keptBytes = 4_096
-    /// Room that is made for a body before any of it has come.
-    private static let bodyRoomBytes = 1 << 20
     /// Bytes of an unread body that are read and thrown away, so that the client can read the answer.
     private static let drainedBytesMax = 16 << 20
     /// So many of them in one turn of the loop.
@@ -28,6 +26,7 @@ public final class ServerConnection {
     package let parking: Parking
     package let settings: ConnectionSettings
     package let memory: LoopBodyMemory
+    private let rooms: BodyRooms
     package var loop: EventLoop { stream.loop }
 
     /// The current request's head; its ranges are valid for ``withRequest(_:)``.
@@ -62,14 +61,18 @@ public final class ServerConnection {
     /// The reply in progress says `Connection: close`, or its framing ends with the connection.
     package var closesAfterReply = false
 
-    /// - Parameter recent: what heads of the loop's clients looked like.
+    /// - Parameters:
+    ///   - rooms: the loop's, for large bodies.
+    ///   - recent: what heads of the loop's clients looked like.
     package init(
-        _ stream: Stream, settings: ConnectionSettings, memory: LoopBodyMemory, recent: RequestHead.Recent? = nil
+        _ stream: Stream, settings: ConnectionSettings, memory: LoopBodyMemory, rooms: BodyRooms,
+        recent: RequestHead.Recent? = nil
     ) {
         self.stream = stream
         head = RequestHead(recent: recent)
         self.settings = settings
         self.memory = memory
+        self.rooms = rooms
         parking = Parking(on: stream.loop)
         stream.handler = parking
     }
@@ -172,8 +175,10 @@ public final class ServerConnection {
         if input.count < end { try await inviteBody() }
         while input.count < end {
             var result = Stream.ReadResult.wouldBlock
-            // Room for all of a common body at once; for more only as it comes, because announcing it is free.
-            let wanted = min(end - input.count, max(Self.bodyRoomBytes, input.count - headEnd))
+            // Room for all of a common body at once; for more only as it comes, because announcing it is free. A byte
+            // more than is wanted, so that the read comes back short: the socket is empty, and that is known.
+            let wanted = 1 + min(end - input.count, max(BodyRooms.roomBytes, input.count - headEnd))
+            if end > loop.scratch.count, input.capacity < BodyRooms.roomBytes { rooms.lend(to: &input) }
             input.appendUninitialized(wanted) { room in
                 result = stream.read(into: UnsafeMutableRawBufferPointer(rebasing: room[..<wanted]))
                 if case .bytes(let count) = result { return count }
@@ -181,7 +186,7 @@ public final class ServerConnection {
             }
             if case .bytes(let count) = result { bytesReceived += count }
             // What is announced costs nothing until it comes: else a few heads without bodies would shut others out.
-            try reserve(upTo: input.count)
+            try reserve(upTo: min(end, input.count))
             try await handle(result)
         }
         // Only now: whoever looks at a body that did not come whole must find it empty.
@@ -263,8 +268,8 @@ public final class ServerConnection {
         let result = stream.read(into: loop.scratch)
         if case .bytes(let count) = result {
             bytesReceived += count
-            // More than fits at once is a large body's beginning: its room is made before, and not grown after.
-            if count == loop.scratch.count, input.isEmpty { input.reserve(Self.bodyRoomBytes) }
+            // More than fits at once is a large body's beginning: it has its room before, and is not moved after.
+            if count == loop.scratch.count, input.isEmpty { rooms.lend(to: &input) }
             input.append(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
         }
         return result
@@ -389,9 +394,9 @@ public final class ServerConnection {
 
     private func forgetRequest() {
         input.removeFirst(requestEnd)
-        if input.isEmpty, requestEnd > Self.keptBytes {
-            input.release()
+        if requestEnd > Self.keptBytes {
             head.release()
+            leaveRoom()
         }
         requestEnd = 0
         headEnd = 0
@@ -404,6 +409,13 @@ public final class ServerConnection {
             memory.release(reservedBytes)
             reservedBytes = 0
         }
+    }
+
+    private func leaveRoom() {
+        var next = ByteWriter()
+        next.append(input.bytes)
+        swap(&next, &input)
+        rooms.takeBack(&next)
     }
 
     /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so

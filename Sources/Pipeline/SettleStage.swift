@@ -217,7 +217,7 @@ struct SettleStage {
         if isUsual(exchange), let link = exchange.call.link, let caller = exchange.caller.take(),
             let named = exchange.named.take()
         {
-            write(exchange, caller, named, link.replica)
+            write(exchange, caller, named, link)
             exchange.familiar = named
         } else {
             writeUnusual(exchange)
@@ -255,13 +255,13 @@ struct SettleStage {
 
     /// The counters and the line of nearly every request: nothing has to be looked up, nor references be counted.
     @inline(never)
-    private func write(_ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ replica: Replica) {
+    private func write(_ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ link: Link) {
         named.counters.requestEnded(services.record)
         exchange.requestID.withBytes { id in
             caller.withLoggedID { principal in
                 services.accessLog?.append(
                     services.record, requestID: id, principal: principal, request: named.logged, fallback: nil,
-                    replica: replica.loggedName, client: exchange.loggedPeer)
+                    replica: link.loggedName, client: exchange.loggedPeer)
             }
         }
     }

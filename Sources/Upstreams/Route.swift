@@ -73,6 +73,8 @@ final class Route {
 /// - Isolation: its loop.
 package final class Link: IdleKeeper {
     package let replica: Replica
+    /// Its name as the access log shows it. The loop's own, so that no other loop counts references to it.
+    package let loggedName: LogText
     let state: ReplicaState
     let pool: Pool
     private let placesMax: Int
@@ -85,6 +87,7 @@ package final class Link: IdleKeeper {
 
     init(to replica: Replica, in pool: Pool, _ metrics: LoopMetrics) {
         self.replica = replica
+        loggedName = LogText(replica.name)
         state = replica.state
         self.pool = pool
         placesMax = replica.settings.maxInFlight

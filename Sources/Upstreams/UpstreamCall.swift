@@ -49,9 +49,9 @@ package final class UpstreamCall {
     package unowned(unsafe) var delegate: (any ReplyDelegate)?  // The delegate owns this call.
 
     // What became of it.
-    /// To the replica that it was sent to last. Ask this, where it is often: the references to it are counted by its loop
-    /// alone, those to the replica by all loops, at one place.
-    package internal(set) unowned(unsafe) var link: Link?  // The journey has it, or who took it out to work with it.
+    /// To the replica that it was sent to last. What is asked often is asked of this: its loop alone counts references
+    /// to it, all loops those to the replica. The journey has it, or who took it out of there to work with it.
+    package internal(set) unowned(unsafe) var link: Link?  // They hold it as long as the call knows it.
     package var replica: Replica? { link?.replica }
     package internal(set) var sends = 0
     /// Why the stream broke that another model began.
@@ -111,8 +111,9 @@ package final class UpstreamCall {
 
     /// The request is for this pool. Where the last one was too, that reference is moved and none is counted: all loops
     /// would count at the same place.
+    @inline(never)
     package func go(to pool: Pool) {
-        if let old = oldPool.take(), old === pool { self.pool = old } else { self.pool = pool }
+        if oldPool === pool { swap(&self.pool, &oldPool) } else { self.pool = pool }
     }
 
     /// Ready for the connection's next request.

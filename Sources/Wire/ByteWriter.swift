@@ -9,7 +9,8 @@ import Glibc
 /// - Owns: one block of memory, freed at the end.
 public struct ByteWriter: ~Copyable {
     private var base: UnsafeMutablePointer<UInt8>?
-    private var capacity = 0
+    /// Bytes that it has memory for.
+    public private(set) var capacity = 0
     public private(set) var count = 0
 
     /// Allocates nothing until the first append, unless `capacity` says how much is coming.

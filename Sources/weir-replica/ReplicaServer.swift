@@ -29,12 +29,14 @@ final class ReplicaServer {
         writeStall: .seconds(60))
     private static let connectionsMax = 4_096
     private let memory = LoopBodyMemory(of: BodyMemory(limitBytes: 128 << 20))
+    private let rooms: BodyRooms
 
     init(_ loop: EventLoop, _ worker: Worker, _ engine: LlamaEngine, alias: String?) {
         self.loop = loop
         self.worker = worker
         self.engine = engine
         self.alias = alias
+        rooms = BodyRooms(on: loop)
         startedAt = loop.wallNow
     }
 
@@ -60,7 +62,7 @@ final class ReplicaServer {
     }
 
     private func serve(_ stream: Stream) async {
-        let connection = ServerConnection(stream, settings: Self.settings, memory: memory)
+        let connection = ServerConnection(stream, settings: Self.settings, memory: memory, rooms: rooms)
         connections[ObjectIdentifier(connection)] = connection
         let doorbell = Doorbell(worker)
         doorbell.hook(connection.parking)
@@ -89,6 +91,7 @@ final class ReplicaServer {
         }
         drainParking = nil
         parking.close()
+        rooms.close()
     }
 }
 

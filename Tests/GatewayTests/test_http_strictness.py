@@ -193,6 +193,21 @@ def test_a_pipelined_request_that_is_cut_anywhere_is_put_together(gateway):
     assert [reply.status for reply in replies] == [200] * 3
 
 
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 400_000, 1 << 20, (1 << 20) + 1, 3_000_000])
+def test_a_large_body_arrives_unchanged_and_what_is_behind_it_is_answered(gateway, replica, size):
+    """Its memory comes from its loop's stock and goes back there, and must take nothing of the next request along."""
+    with gateway.connect() as connection:
+        for number in range(3):
+            empty = post(body=chat_body(f"{number}"))
+            body = chat_body(f"{number}" + "x" * (size - len(empty)))
+            connection.send(post(body=body) + GET + post())
+            assert [connection.read_reply().status for _ in range(3)] == [200] * 3
+            large, small = replica.requests[-2:]
+            assert large.json["messages"] == json.loads(body)["messages"]
+            assert small.json["messages"] == json.loads(BODY)["messages"]
+    assert replica.posts == 6
+
+
 def test_nothing_behind_a_refused_request_is_read_as_one(gateway, replica):
     with gateway.connect() as connection:
         connection.send(post(key="sk-weir-wrong") + post())
