@@ -1,4 +1,4 @@
-# Weir. `make help` lists the targets; docs/operations and README.md say more.
+# Weir. `make help` lists the targets; README.md and docs/commands.md say more.
 SHELL := /bin/bash
 PREFIX ?= /usr/local
 DESTDIR ?=

@@ -117,6 +117,12 @@ let package = Package(
         tests("Reactor"),
         tests("HTTPConnections", ["Reactor", "Wire", "GatewayCore"]),
         tests("RedisClient", ["Reactor"]),
+        tests(
+            "Pipeline",
+            [
+                "Upstreams", "Identity", "HTTPConnections", "Reactor", "Telemetry", "Wire", "Balancing", "Limiting",
+                "GatewayCore",
+            ]),
         tests("Upstreams", ["Reactor", "Wire", "Balancing", "GatewayCore"]),
         tests("Stores", ["RedisClient", "Reactor", "GatewayCore"]),
         tests("Identity", ["GatewayCore", "Wire"]),

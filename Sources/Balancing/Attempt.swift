@@ -62,8 +62,6 @@ package struct Attempt: Sendable {
         case content
         /// What a continuation says does not continue what was sent.
         case diverged
-        /// The replica's probe has just declared it dead. Moves a request without content, and nothing else.
-        case declaredDead
         /// The answer is complete.
         case complete
     }
@@ -202,9 +200,6 @@ package struct Attempt: Sendable {
             return end(.done)
         case .failed(let failure):
             return failed(failure, now: now, spendRetry: spendRetry)
-        case .declaredDead:
-            guard !hasContent, replica != nil else { return .proceed }
-            return failed(Failure(.declaredDead), now: now, spendRetry: spendRetry)
         case .status(let status, let retryAfter):
             return answered(status, retryAfter: retryAfter, now: now, spendRetry: spendRetry)
         case .noneLeft(let coolAt):

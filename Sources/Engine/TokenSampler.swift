@@ -1,3 +1,4 @@
+import GatewayCore
 import Glibc
 
 /// Picks tokens from logits.
@@ -71,12 +72,9 @@ package struct TokenSampler {
         return Int32(likely[count - 1])
     }
 
-    /// A number from 0 up to 1. Source: SplitMix64 (Steele, Lea, Flood, 2014), jumped to its `position`-th value.
+    /// A number from 0 up to 1: the one at this position of those that belong to the seed.
     private func uniform(_ position: Int) -> Double {
-        var x = seed &+ (UInt64(truncatingIfNeeded: position) &+ 1) &* 0x9E37_79B9_7F4A_7C15
-        x = (x ^ (x >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        x = (x ^ (x >> 27)) &* 0x94D0_49BB_1331_11EB
-        x ^= x >> 31
-        return Double(x >> 11) * 0x1p-53
+        var random = QuickRandom(seed: seed, skipping: position)
+        return Double(random.next() >> 11) * 0x1p-53
     }
 }

@@ -6,7 +6,7 @@ package enum GatewayError: Error, Equatable, Sendable {
     // What the client sent.
     /// The bytes are not HTTP/1.1 as RFC 9112 demands. The connection is closed after the answer.
     case malformedRequest(reason: String)
-    /// The head is longer than `limits.headBytes` or has more fields than `limits.headFields`.
+    /// The head is longer than `http.headBytes` or has more fields than `http.headFields`.
     case headTooLarge
     case targetTooLong
     /// Valid HTTP that asks for what this server does not speak. The connection is closed after the answer.

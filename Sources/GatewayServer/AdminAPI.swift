@@ -30,9 +30,20 @@ final class AdminAPI {
 
     init(control: ControlPlane) { self.control = control }
 
-    func answer(method: HTTPMethod, path: String, body: [UInt8]) async -> AdminReply {
-        let isRead = method == .get || method == .head
-        let parts = path.split(separator: "/").map(String.init)
+    /// What stands between the slashes of a path, were it nothing: who may ask and what is answered go by the same
+    /// parts, so no other spelling of a path gets around the one to the other.
+    static func parts(of path: String) -> [String] {
+        path.dropFirst().split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+    }
+
+    /// Whether only an admin key may ask for it, where the listener is not local: what changes something, and keys.
+    static func needsKey(_ method: HTTPMethod, _ parts: [String]) -> Bool {
+        !method.isRead || parts.starts(with: ["admin", "v1", "keys"])
+    }
+
+    /// - Parameter parts: ``parts(of:)`` its path.
+    func answer(method: HTTPMethod, _ parts: [String], body: [UInt8]) async -> AdminReply {
+        let isRead = method.isRead
         switch (parts.first, parts.count) {
         case ("metrics", 1) where isRead: return metrics()
         case ("healthz", 1) where isRead: return AdminReply(contentType: "text/plain", body: Array("OK".utf8))
@@ -43,20 +54,20 @@ final class AdminAPI {
     }
 
     private func answer(_ method: HTTPMethod, _ what: String, _ rest: [String], _ body: [UInt8]) async -> AdminReply {
-        let isRead = method == .get || method == .head
+        let (isRead, isPost, isDelete) = (method.isRead, method.isPost, method.isDelete)
         switch (what, rest.count) {
         case ("status", 0) where isRead: return status()
         case ("replicas", 0) where isRead: return replicas()
-        case ("replicas", 2) where method == .post: return setIntent(rest[0], rest[1])
+        case ("replicas", 2) where isPost: return setIntent(rest[0], rest[1])
         case ("keys", 0) where isRead: return keys()
-        case ("keys", 0) where method == .post: return await createKey(body)
-        case ("keys", 1) where method == .delete: return await revokeKey(rest[0])
-        case ("reload", 0) where method == .post: return await reload()
+        case ("keys", 0) where isPost: return await createKey(body)
+        case ("keys", 1) where isDelete: return await revokeKey(rest[0])
+        case ("reload", 0) where isPost: return await reload()
         case ("restarts", 0) where isRead: return restarts()
-        case ("restarts", 0) where method == .post: return startRestart(body)
-        case ("restarts", 0) where method == .delete: return stopRestart()
+        case ("restarts", 0) where isPost: return startRestart(body)
+        case ("restarts", 0) where isDelete: return stopRestart()
         case ("upgrade", 0) where isRead: return upgrade()
-        case ("upgrade", 0) where method == .post: return startUpgrade()
+        case ("upgrade", 0) where isPost: return startUpgrade()
         case ("restarts", 0), ("upgrade", 0), ("status", 0), ("replicas", 0), ("replicas", 2), ("keys", 0), ("keys", 1),
             ("reload", 0):
             return .problem(405, "method_not_supported", "This method is not supported for this URL.")

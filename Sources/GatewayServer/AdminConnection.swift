@@ -21,8 +21,8 @@ struct AdminDoor {
             || settings.allowedHosts.contains(host)
     }
 
-    /// Whether the bearer key may change things.
-    func mayChange(bearer: String?) -> Bool {
+    /// Whether this is an admin key; the Unix socket needs none.
+    func accepts(bearer: String?) -> Bool {
         if isLocal { return true }
         guard let bearer else { return false }
         let digest = Identity.SHA256Digest(hashing: bearer)
@@ -98,15 +98,15 @@ struct AdminConnection {
         guard door.accepts(host: text.host ?? "") else {
             return .problem(421, "host_not_allowed", "This Host is not one of this admin listener.")
         }
-        let isRead = connection.head.method == .get || connection.head.method == .head
-        let isLocalOnly = text.path.hasPrefix("/admin/v1/keys")
-        if !isRead || isLocalOnly, !door.mayChange(bearer: text.bearer) {
+        let method = connection.head.method
+        let parts = AdminAPI.parts(of: text.path)
+        if AdminAPI.needsKey(method, parts), !door.accepts(bearer: text.bearer) {
             return .problem(401, "invalid_api_key", "An admin key is needed.")
         }
         let body = connection.withRequest { bytes in
             bytes.extracting(connection.bodyRange).withUnsafeBufferPointer { Array($0) }
         }
-        return await api.answer(method: connection.head.method, path: text.path, body: body)
+        return await api.answer(method: method, parts, body: body)
     }
 
     private func send(_ reply: AdminReply) {
@@ -117,7 +117,7 @@ struct AdminConnection {
         writer.append("cache-control: no-store\r\nx-content-type-options: nosniff\r\n")
         if connection.announcesClose { writer.append("connection: close\r\n") }
         writer.appendHeadEnd()
-        if connection.head.method != .head { writer.append(reply.body) }
+        if !connection.head.method.isHead { writer.append(reply.body) }
         writer.withUnsafeBytes { connection.send($0) }
     }
 }

@@ -25,8 +25,6 @@ final class LoopServer {
     private var listeners: [Listener] = []
     /// Another process accepts in our place: what is open here ends with its next request.
     private var isLeaving = false
-    /// Open client connections, so that draining reaches the idle ones.
-    private var connections: [ObjectIdentifier: ServerConnection] = [:]
     /// For the large bodies of its clients' requests.
     let rooms: BodyRooms
     /// What the heads of its clients' requests looked like.
@@ -77,24 +75,26 @@ final class LoopServer {
         isLeaving = true
         for listener in listeners { listener.handOver() }
         listeners = []
-        for connection in connections.values { connection.endAfterNextRequest() }
+        for exchange in services.exchanges.values { exchange.connection.endAfterNextRequest() }
     }
 
     /// Idle connections end now, the others after their request.
     func drain() {
         stopListening()
-        for connection in connections.values { connection.drain() }
+        for exchange in services.exchanges.values { exchange.connection.drain() }
     }
 
     /// Ends everything that is still open.
     func closeAll() {
-        for connection in connections.values { connection.abort() }
+        for exchange in services.exchanges.values { exchange.connection.abort() }
         services.upstreams.closeIdle()
         trimTimer.cancel()
         rooms.close()
     }
 
-    var isIdle: Bool { connections.isEmpty }
+    /// Client connections that are open.
+    private var connectionCount: Int { services.exchanges.count }
+    var isIdle: Bool { services.exchanges.isEmpty }
 
     // MARK: Accepting
 
@@ -129,13 +129,14 @@ final class LoopServer {
         let connection = ServerConnection(
             stream, settings: services.connectionSettings, memory: services.bodyMemory, rooms: rooms,
             recent: recentRequests)
-        connections[ObjectIdentifier(connection)] = connection
+        let exchange = Exchange(connection, path: path)
+        services.exchanges[ObjectIdentifier(exchange)] = exchange
         if isLeaving { connection.endAfterNextRequest() }
-        peak = max(peak, connections.count)
+        peak = max(peak, connectionCount)
         func serveAndForget() async {
-            await path.serve(connection)
+            await path.serve(exchange)
             if !connection.isSecured { services.metrics.handshakeFailed() }
-            connections[ObjectIdentifier(connection)] = nil
+            services.exchanges[ObjectIdentifier(exchange)] = nil
             loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
             if hasFallenFromPeak { trimTimer.set(loop.now + .milliseconds(200)) }
         }
@@ -145,17 +146,17 @@ final class LoopServer {
     // MARK: Memory
 
     /// Most of the peak's connections are gone: what they used would stay with the allocator, and so with the process.
-    private var hasFallenFromPeak: Bool { peak >= 64 && connections.count <= peak / 4 }
+    private var hasFallenFromPeak: Bool { peak >= 64 && connectionCount <= peak / 4 }
 
     /// Connections to a replica that stay open behind a peak, however few clients are left.
     private static let idleConnectionsKept = 16
 
     private func returnMemory() {
         guard hasFallenFromPeak else { return }
-        peak = connections.count
+        peak = connectionCount
         // More of them than there are clients serve nobody. They lie between the blocks that were freed, so that the
         // allocator could give back next to nothing: 30 MB stayed of 2,000 streams' 42, and 21 stay without them.
-        services.upstreams.closeIdle(keeping: max(Self.idleConnectionsKept, connections.count))
+        services.upstreams.closeIdle(keeping: max(Self.idleConnectionsKept, connectionCount))
         EventLoop.returnFreeMemory()
     }
 }

@@ -68,14 +68,10 @@ extension GatewayServer {
         for (index, worker) in workers.enumerated() {
             worker.post { [self] loop in
                 guard let server = LoopServer.on(loop) else { return }
-                let services = server.services
                 // Connections that stand keep the certificate they were made with.
                 server.tls = tls
-                services.metrics = telemetry.metrics(loop: index)
-                services.upstreams.use(fleet, services.metrics)
-                services.fleet = fleet
-                services.settings = pipeline
-                services.connectionSettings = connections
+                server.services.use(
+                    fleet, telemetry.metrics(loop: index), settings: pipeline, connectionSettings: connections)
             }
         }
         control.use(fleet, intents: intents)

@@ -1,7 +1,18 @@
 import GatewayCore
 import Reactor
+import Wire
 
 extension ServerConnection {
+    // The head's facts, one by one.
+    public var method: HTTPMethod { head.method }
+    public var path: ByteRange { head.path }
+    public var framing: BodyFraming { head.framing }
+    public var minorVersion: Int { head.minorVersion }
+    public var fieldCount: Int { head.fieldCount }
+    public func field(_ index: Int) -> HTTPField { head.field(index) }
+    /// The value of the first field `id` of the current request.
+    public func first(_ id: FieldID) -> ByteRange? { head.first(id) }
+
     /// What there is of the next request's head.
     package enum HeadLook {
         case complete

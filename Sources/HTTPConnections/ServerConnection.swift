@@ -77,16 +77,6 @@ public final class ServerConnection {
         stream.handler = parking
     }
 
-    // The head's facts, one by one.
-    public var method: HTTPMethod { head.method }
-    public var path: ByteRange { head.path }
-    public var framing: BodyFraming { head.framing }
-    public var minorVersion: Int { head.minorVersion }
-    public var fieldCount: Int { head.fieldCount }
-    public func field(_ index: Int) -> HTTPField { head.field(index) }
-    /// The value of the first field `id` of the current request.
-    public func first(_ id: FieldID) -> ByteRange? { head.first(id) }
-
     // MARK: Receiving
 
     /// Forgets the request before: the time for the next one's head runs from now.
@@ -394,7 +384,8 @@ public final class ServerConnection {
 
     private func forgetRequest() {
         input.removeFirst(requestEnd)
-        if requestEnd > Self.keptBytes {
+        // So many small ones at once that they had a room leave it, too.
+        if requestEnd > Self.keptBytes || input.isEmpty && input.capacity >= BodyRooms.roomBytes {
             head.release()
             leaveRoom()
         }

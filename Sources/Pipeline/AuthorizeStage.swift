@@ -41,11 +41,7 @@ struct AuthorizeStage {
             let body = bytes.extracting(connection.bodyRange)
             let written = body.extracting(exchange.call.modelRange)
             // Moved from the request before to this one, without counting references.
-            if let familiar = exchange.familiar.take(), familiar.fleetNumber == services.fleetNumber,
-                familiar.isFor(kind, written)
-            {
-                return familiar
-            }
+            if let familiar = exchange.familiar.take(), familiar.isFor(kind, written) { return familiar }
             if let known = services.recentModels.find(kind, written) { return known }
             return try look(for: written, kind, exchange.call.request?.modelName(in: body) ?? "")
         }
@@ -82,7 +78,7 @@ struct AuthorizeStage {
     }
 
     /// Clients escape the slash of names such as `Qwen/Qwen3-0.6B`, or don't.
-    private static func percentDecoded(_ text: String) -> String {
+    static func percentDecoded(_ text: String) -> String {
         guard text.utf8.contains(UInt8(ascii: "%")) else { return text }
         var bytes: [UInt8] = []
         var rest = Array(text.utf8)[...]

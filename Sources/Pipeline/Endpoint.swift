@@ -52,12 +52,8 @@ package enum Endpoint: Equatable, Sendable {
 
     func allows(_ method: HTTPMethod) -> Bool {
         switch self {
-        case .inference: if case .post = method { true } else { false }
-        default:
-            switch method {
-            case .get, .head: true
-            default: false
-            }
+        case .inference: method.isPost
+        default: method.isRead
         }
     }
 

@@ -63,7 +63,7 @@ extension Exchange: ReplyDelegate {
     private func send(_ body: Span<UInt8>) {
         services.reply.append(upTo: 2 + body.count) { rest in
             rest.put("\r\n")
-            if case .head = connection.method {} else { rest.put(body) }
+            if !connection.method.isHead { rest.put(body) }
         }
         services.reply.withUnsafeBytes { connection.send($0) }
     }

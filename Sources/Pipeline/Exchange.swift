@@ -73,8 +73,10 @@ package final class Exchange {
     var standing = KeyBudget.Standing.none
     /// The model and its pool; after a fallback those that were asked last.
     var named: NamedModel?
-    /// What the request before named: the next one mostly names it too. Of a fleet before this one it is not used.
+    /// What the request before named, in the fleet in force: the next one mostly names it too.
     var familiar: NamedModel?
+    /// A reload came while the request ran.
+    private(set) var isFleetOld = false
     /// The body has a member `session_id`.
     var hasSessionMember = false
     /// The model that was asked instead of the one that the client named.
@@ -113,6 +115,20 @@ package final class Exchange {
         endpoint = connection.withRequest { Endpoint(path: connection.path, in: $0) }
         chooseRequestID()
         if isPeerTrusted { forwardedClient = namedClient().map { LogText($0) } }
+    }
+
+    /// Another fleet is in force. One that waits for a request lets go of the fleet before at once, since the next one
+    /// may be long in coming; a request that runs goes on in it until it ends.
+    func fleetChanged() {
+        familiar = nil
+        if case .receive = step { forgetFleet() } else { isFleetOld = true }
+    }
+
+    /// Lets go of what the request found in a fleet that is not in force any more.
+    func forgetFleet() {
+        isFleetOld = false
+        named = nil
+        call.forgetFleet()
     }
 
     /// Ready for bytes that never became a request.

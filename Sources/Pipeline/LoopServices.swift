@@ -37,32 +37,27 @@ package final class LoopServices {
     package let upstreams: LoopUpstreams
     package let tokens: TokenCache<LimiterSlot>
     package let bodyMemory: LoopBodyMemory
-    /// Those of the fleet in force: set before it.
-    package var metrics: LoopMetrics
+    /// Those of the fleet in force.
+    package private(set) var metrics: LoopMetrics
     /// What is counted whatever the fleet.
     let counters: ConnectionMetrics
     package let accessLog: LineBuffer?
     /// What the line of the request says that ends now.
     let record = AccessRecord()
-    /// Replaced as a whole on reload, together with the fleet.
-    package var settings: PipelineSettings
-    package var fleet: Fleet {
-        didSet {
-            fleetNumber += 1
-            recentModels.forget()
-        }
-    }
-    /// Counts the fleets: what was found in one is not looked for in the next.
-    private(set) var fleetNumber = 0
+    package private(set) var settings: PipelineSettings
+    private(set) var fleet: Fleet
     let recentModels = RecentModels()
-    package var connectionSettings: ConnectionSettings
+    package private(set) var connectionSettings: ConnectionSettings
+    /// Those of the open client connections: whoever accepts a connection puts its exchange in, and takes it out when
+    /// the connection has ended.
+    package var exchanges: [ObjectIdentifier: Exchange] = [:]
     package var sessions: SessionMemory?
     var date = HTTPDate()
     /// Where replies are built: nothing in it outlives a suspension.
     var reply = ByteWriter(capacity: 16_384)
     /// How the request ids of this loop begin: sixteen hexadecimal digits, drawn once.
     let idPrefix: [UInt8]
-    private var random: UInt64
+    private var random: QuickRandom
 
     package init(
         loop: EventLoop, shared: SharedServices, upstreams: LoopUpstreams, tokenCacheEntries: Int,
@@ -81,20 +76,27 @@ package final class LoopServices {
         self.settings = settings
         self.fleet = fleet
         self.connectionSettings = connectionSettings
-        random = UInt64.random(in: .min ... .max)
+        random = QuickRandom(seed: .random(in: .min ... .max))
         var prefix = ByteWriter()
         prefix.append(hex: UInt64.random(in: .min ... .max), digits: 16)
         idPrefix = prefix.withUnsafeBytes { Array($0) }
     }
 
+    /// Takes a new configuration on, as a whole. Nothing of the fleet before is kept but by requests that run.
+    package func use(
+        _ fleet: Fleet, _ metrics: LoopMetrics, settings: PipelineSettings, connectionSettings: ConnectionSettings
+    ) {
+        self.metrics = metrics
+        upstreams.use(fleet, metrics)
+        self.fleet = fleet
+        recentModels.forget()
+        self.settings = settings
+        self.connectionSettings = connectionSettings
+        for exchange in exchanges.values { exchange.fleetChanged() }
+    }
+
     var isDraining: Bool { shared.isDraining.load(ordering: .relaxed) }
 
     /// The second half of a request id, unlike that of any other request of this loop. Not secret.
-    func nextID() -> UInt64 {
-        random &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = random
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
+    func nextID() -> UInt64 { random.next() }
 }

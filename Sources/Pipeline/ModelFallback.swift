@@ -66,7 +66,8 @@ final class ModelFallback {
         if case .failure(.upstreamBroke(let failure)) = result { failure } else { nil }
     }
 
-    private static func reason(_ result: Result<ForwardResult, GatewayError>) -> FallbackReason? {
+    /// Why another model may be asked before the first content; nil if `result` stands.
+    static func reason(_ result: Result<ForwardResult, GatewayError>) -> FallbackReason? {
         switch result {
         case .success(.whole), .success(.streamed): nil
         case .success(.refused(let status, let body, _)):

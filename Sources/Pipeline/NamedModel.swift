@@ -19,9 +19,8 @@ final class NamedModel {
     let hasFallback: Bool
     /// What the access log says of a request for it.
     let logged: LogText
-    /// The pool's counters, as long as the fleet with this number is in force.
+    /// The pool's counters, as long as its fleet is in force.
     let counters: PoolMetrics
-    let fleetNumber: Int
 
     init(
         _ written: [UInt8], _ kind: ChatRequest.Kind, _ found: (pool: Pool, model: ServedModel),
@@ -36,7 +35,6 @@ final class NamedModel {
         logged = LogText(
             method: "POST", path: Endpoint.inference(kind).label, model: (name: written, pool: pool.name))
         counters = services.metrics.pool(services.upstreams.place(of: pool))
-        fleetNumber = services.fleetNumber
     }
 
     @inline(__always)

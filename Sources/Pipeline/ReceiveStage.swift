@@ -23,7 +23,7 @@ struct ReceiveStage {
     @inline(__always)
     func run(_ exchange: Exchange) throws(GatewayError) -> Received {
         let connection = exchange.connection
-        if case .options = connection.method { return .local(.preflight) }
+        if connection.method.isOptions { return .local(.preflight) }
         switch exchange.endpoint {
         case .unknown:
             throw .notFound(path: connection.withRequest { $0.extracting(connection.path).text })

@@ -30,6 +30,13 @@ package final class LimiterSlot: Sendable {
         }
     }
 
+    /// Takes limits on that may have changed since it was made; what is spent stays.
+    func adopt(_ limits: SharedKeyLimits) {
+        state.withLock { state in
+            if state.budget.limits != limits.limits { state.budget.change(to: limits) }
+        }
+    }
+
     /// Ends a request that cost `tokens`.
     package func settle(_ reservation: KeyBudget.Reservation, tokens: Int, now: Moment) {
         state.withLock { $0.budget.settle(reservation, tokensUsed: tokens, now: now) }
@@ -72,12 +79,16 @@ package final class RequestLimiter: Sendable {
     /// Callers that have a slot now.
     package var count: Int { shards.reduce(0) { $0 + $1.slots.withLock { $0.count } } }
 
-    /// The caller's slot; made on first sight.
+    /// The caller's slot; made on first sight. The limits in force and the caller's own number hold from now on: a
+    /// credential that was verified before may have named another one.
     package func slot(for principal: Principal, now: Moment) -> LimiterSlot {
         let box = shards[Self.shard(of: principal.id)]
         let limits = limits(for: principal)
         return box.slots.withLock { slots in
-            if let found = slots[principal.id] { return found }
+            if let found = slots[principal.id] {
+                found.adopt(limits)
+                return found
+            }
             if slots.count >= perShardMax, !Self.makeRoom(&slots, now: now) { return overflow }
             let made = LimiterSlot(limits)
             if let spent = box.inherited.withLock({ $0.isEmpty ? nil : $0.removeValue(forKey: principal.id) }) {
@@ -105,7 +116,8 @@ package final class RequestLimiter: Sendable {
         }
     }
 
-    /// Takes new default limits on, for slots that exist too. Callers with limits of their own keep them.
+    /// Takes new default limits on, for slots that exist too. Callers with a number of their own keep their limits
+    /// until their credential is verified again, which a reload makes it.
     package func change(to new: KeyLimits) {
         let new = SharedKeyLimits(new)
         let old = limits.withLock { limits in

@@ -38,9 +38,9 @@ package final class RequestPath {
         settle = SettleStage(services: services)
     }
 
-    /// Serves a client connection until it ends.
-    package func serve(_ connection: ServerConnection) async {
-        let exchange = Exchange(connection, path: self)
+    /// Serves the exchange's client connection until it ends.
+    package func serve(_ exchange: Exchange) async {
+        let connection = exchange.connection
         services.metrics.connectionAccepted()
         connection.expectRequest()
         exchange.wait = goOn(exchange, .ready)

@@ -26,6 +26,7 @@ struct SettleStage {
         charge(exchange)
         if !exchange.endpoint.isHealth { record(exchange) }
         if exchange.failure != nil { exchange.failure = nil }
+        if exchange.isFleetOld { exchange.forgetFleet() }
     }
 
     // MARK: Answering
@@ -249,7 +250,7 @@ struct SettleStage {
     /// Whether all that a line names is at hand: the request was served, by the pool that it asked for.
     @inline(__always)
     private func isUsual(_ exchange: Exchange) -> Bool {
-        exchange.failure == nil && exchange.named?.fleetNumber == services.fleetNumber && exchange.caller != nil
+        exchange.failure == nil && exchange.named != nil && !exchange.isFleetOld && exchange.caller != nil
             && exchange.loggedFallback == nil && exchange.forwardedClient == nil && exchange.sessionDegraded == nil
     }
 

@@ -4,10 +4,10 @@ import Synchronization
 
 /// Runs the jobs of every task that lives on one loop, on that loop's thread.
 ///
-/// It is both a serial and a task executor: with a serial executor alone, each resumption would pass through the global
-/// pool (12,000 instead of 6,900 instructions a request, measured). Jobs enqueued from the loop's own thread go into a
-/// plain ring, where parked tasks that were called stand too; those from elsewhere through a lock and an eventfd that
-/// ends the loop's wait.
+/// It is a serial executor, and a task executor for tasks that are not isolated to the loop's worker
+/// (``EventLoop/spawn(_:)``): without a preference for it, each of their resumptions would take the global pool's way.
+/// Jobs enqueued from the loop's own thread go into a plain ring, where parked tasks that were called stand too; those
+/// from elsewhere through a lock and an eventfd that ends the loop's wait.
 ///
 /// - Isolation: ``enqueue(_:)`` may be called from any thread, everything else from the loop's.
 package final class LoopExecutor: SerialExecutor, TaskExecutor {

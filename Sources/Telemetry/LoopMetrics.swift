@@ -1,6 +1,6 @@
 import GatewayCore
 
-/// How a broken stream was continued elsewhere, best way first; see DESIGN §6, "Failover".
+/// How a broken stream was continued elsewhere, best way first (docs/resuming.md).
 package enum ResumeResult: Int, Sendable, CaseIterable {
     case tokenIDs, prefill, replay
     /// No way was open: the client got an honest end.

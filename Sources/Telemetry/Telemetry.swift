@@ -5,7 +5,7 @@ import Synchronization
 ///
 ///     let telemetry = Telemetry(shape: shape, loops: 2, build: build, started: now)
 ///     let metrics = telemetry.metrics(loop: 0)    // on loop 0, at start and after each reload
-///     metrics.requestEnded(.ok, pool: 3, duration: took)
+///     metrics.pool(3).requestEnded(record)        // on loop 0
 ///     let text = telemetry.page(gauges: snapshot) // at a scrape, on any thread
 ///
 /// - Isolation: any thread; the lock is held to exchange or copy references, never while counting.

@@ -93,7 +93,8 @@ package final class HealthProber {
     /// Of the pool's replicas, in their order.
     private var watches: [Watch] = []
     private var leaving: [Watch] = []
-    private var jitter = Jitter()
+    /// Other numbers in each gateway.
+    private var jitter = QuickRandom(seed: .random(in: .min ... .max))
     private(set) var isStopped = false
     /// Told how each probe ended: why it failed, or nil.
     package var onProbe: (Pool, Replica, String?) -> Void = { _, _, _ in }
@@ -382,21 +383,6 @@ package final class HealthProber {
         guard let reason else { return watch.machine.deepProbeSucceeded(around) }
         perform(watch.machine.deepProbeFailed(reason, around), watch, startedAt: loop.now)
         watch.parking.wake()
-    }
-}
-
-/// Numbers that differ from gateway to gateway: the system is asked once, not before each probe.
-///
-/// - Source: SplitMix64 (Steele, Lea, Flood, 2014).
-private struct Jitter {
-    private var state = UInt64.random(in: 0...UInt64.max)
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ mixed >> 31
     }
 }
 

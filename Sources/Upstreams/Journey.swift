@@ -76,6 +76,12 @@ final class Journey {
         attempt.renumber(place)
     }
 
+    /// The next request finds its route anew.
+    func forgetRoute() {
+        route = nil
+        forget()
+    }
+
     /// What was received of the answer is of no use any more.
     func forget() {
         if link != nil { link = nil }

@@ -13,20 +13,29 @@ extension LoopUpstreams {
 
     @inline(__always)
     func readHead(_ call: UpstreamCall, _ connection: ClientConnection, _ link: Link) -> Moment? {
+        lookForHead(call, connection, link) ? nil : waitForHead(call, connection, link)
+    }
+
+    /// Begins the reply if its head is there, and ends the send if none can come. - Returns: false where neither is so.
+    @inline(__always)
+    func lookForHead(_ call: UpstreamCall, _ connection: ClientConnection, _ link: Link) -> Bool {
         while true {
             do throws(HTTPViolation) {
                 if try connection.parseHead(limits: link.pool.settings.replyHead, method: .post) {
-                    return beginReply(call, connection, link.replica)
+                    _ = beginReply(call, connection, link.replica)
+                    return true
                 }
             } catch {
-                return broken(.malformedReply, call, connection)
+                _ = broken(.malformedReply, call, connection)
+                return true
             }
             switch connection.receive() {
             case .bytes: continue
-            case .end, .failed: return broken(connection.hasReplyBytes ? .cut : .reset, call, connection)
-            case .wouldBlock: break
+            case .end, .failed:
+                _ = broken(connection.hasReplyBytes ? .cut : .reset, call, connection)
+                return true
+            case .wouldBlock: return false
             }
-            return waitForHead(call, connection, link)
         }
     }
 
@@ -107,13 +116,16 @@ extension LoopUpstreams {
         }
     }
 
-    /// A reply that only carries an error: what has come of it in ten seconds is enough.
+    /// A reply that only carries an error: what has come of it in ten seconds, or before it broke off, is enough. One
+    /// that is framed wrongly says nothing.
     @inline(never)
     func readError(_ call: UpstreamCall, _ connection: ClientConnection, _ pool: Pool) -> Moment? {
-        if case .blocked = gather(connection, pool, max: Self.errorBytesMax), !call.client.isClientGone,
-            !isGivenUp(call, in: pool), !call.sending.isLate
-        {
+        switch gather(connection, pool, max: Self.errorBytesMax) {
+        case .blocked where !call.client.isClientGone && !isGivenUp(call, in: pool) && !call.sending.isLate:
             return call.sending.sentAt + .seconds(10)
+        case .broken(.malformedReply): return broken(.malformedReply, call, connection)
+        case .whole where connection.hasSurplus: return broken(.malformedReply, call, connection)
+        case .whole, .blocked, .broken: break
         }
         call.journey.refusal = Journey.Refusal(
             status: connection.status, body: connection.body.withUnsafeBytes { Array($0) },

@@ -63,7 +63,8 @@ extension LoopUpstreams {
         }
     }
 
-    /// Sends the request; stops when the replica answers before it has all of it.
+    /// Sends the request; stops when the replica answers before it has all of it. An interim reply is no answer, nor is
+    /// what TLS has to say for itself.
     @inline(__always)
     func writeOut(_ call: UpstreamCall, _ connection: ClientConnection, _ link: Link) -> Moment? {
         if call.sending.tookBytesAt == .zero { write(call, for: link.replica) }
@@ -81,14 +82,24 @@ extension LoopUpstreams {
                 return awaitHead(call, link.pool)
             case .wouldBlock: break
             }
-            if connection.stream.canRead {
-                connection.isSpoiled = true
-                return awaitHead(call, link.pool)
-            }
+            if connection.stream.canRead, takeEarlyAnswer(call, connection, link) { return nil }
             return waitToWrite(call, connection, link.pool)
         }
         buffers.requests.takeBack(&call.outgoing)  // A resume writes another one.
         return awaitHead(call, link.pool)
+    }
+
+    /// Looks at what came before the request is sent whole. - Returns: whether it is an answer, or the end.
+    @inline(never)
+    private func takeEarlyAnswer(_ call: UpstreamCall, _ connection: ClientConnection, _ link: Link) -> Bool {
+        // An answer's clocks count from here.
+        _ = awaitHead(call, link.pool)
+        guard lookForHead(call, connection, link) else {
+            call.sending.phase = .writing
+            return false
+        }
+        connection.isSpoiled = true
+        return true
     }
 
     @inline(never)

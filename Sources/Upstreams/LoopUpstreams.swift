@@ -79,7 +79,7 @@ package final class LoopUpstreams {
 
     /// A request that is at a replica: not counted, for it comes and goes with each send.
     struct ActiveCall {
-        unowned(unsafe) let call: UpstreamCall  // `forward` holds it, and takes it out of the list before it returns.
+        unowned(unsafe) let call: UpstreamCall  // Its exchange holds it, and goes on until `leave(_:_:)` takes it out.
     }
 
     /// The request is at the replica from now on.

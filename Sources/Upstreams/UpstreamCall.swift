@@ -49,9 +49,10 @@ package final class UpstreamCall {
     package unowned(unsafe) var delegate: (any ReplyDelegate)?  // The delegate owns this call.
 
     // What became of it.
-    /// To the replica that it was sent to last. What is asked often is asked of this: its loop alone counts references
-    /// to it, all loops those to the replica. The journey has it, or who took it out of there to work with it.
-    package internal(set) unowned(unsafe) var link: Link?  // They hold it as long as the call knows it.
+    /// To the replica that it was sent to last: the journey's, which is not in the journey while it is worked with
+    /// (``LoopUpstreams/goOn(_:isLate:)``). What is asked often is asked of this and not of ``replica``: its loop alone
+    /// counts references to it, all loops those to the replica.
+    package internal(set) unowned(unsafe) var link: Link?  // The journey, or who works with it, holds it.
     package var replica: Replica? { link?.replica }
     package internal(set) var sends = 0
     /// Why the stream broke that another model began.
@@ -149,6 +150,14 @@ package final class UpstreamCall {
         if !inBandError.isEmpty { inBandError = [] }
         if !outgoing.isEmpty { outgoing.release() }
         relay.reset()
+    }
+
+    /// Lets go of the pool that it was in, and of the replica. For a call that is over.
+    package func forgetFleet() {
+        pool = nil
+        oldPool = nil
+        link = nil
+        journey.forgetRoute()
     }
 
     /// Reads the body of a request that begins.

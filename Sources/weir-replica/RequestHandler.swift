@@ -101,7 +101,7 @@ extension RequestHandler {
         if let allowed = error?.allowed { reply.appendField("allow", allowed) }
         appendConnection(&reply)
         reply.appendHeadEnd()
-        if connection.head.method != .head { reply.append(body.bytes) }
+        if !connection.head.method.isHead { reply.append(body.bytes) }
         send(reply)
     }
 

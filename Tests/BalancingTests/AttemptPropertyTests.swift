@@ -86,7 +86,7 @@ private struct RandomShell {
         case 0...1:
             attempt.sent.tokens += Int(generator.next() % 8)
             return .content
-        case 2: return attempt.hasContent ? .complete : .declaredDead
+        case 2: return attempt.hasContent ? .complete : .failed(.init(.declaredDead))
         case 3 where !attempt.hasContent || way != nil:
             let statuses = [400, 401, 404, 429, 500, 503, 302]
             return .status(statuses.randomElement(using: &generator) ?? 500, retryAfter: nil)

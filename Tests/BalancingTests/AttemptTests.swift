@@ -209,14 +209,6 @@ private func exclusions(never: [Int] = [], busy: [Int] = [], avoid: [Int] = []) 
         var timedOut = Story()
         #expect(timedOut.fails(.totalTimeout, on: 0) == .fail(.totalTimeout))
     }
-
-    @Test func `a request without content leaves a replica whose probe has failed, one with content stays`() {
-        var story = Story(budget: 0)
-        #expect(story.tell(.declaredDead) == .proceed)
-        #expect(story.tell(.sent(replica: 0), .declaredDead) == pick(never: [0]))
-        #expect(story.tell(.declaredDead) == .proceed)
-        #expect(story.tell(.sent(replica: 1), .content, .declaredDead) == .proceed)
-    }
 }
 
 @Suite struct AttemptAfterContentTests {

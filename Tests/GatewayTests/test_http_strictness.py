@@ -350,6 +350,12 @@ WRONG_REPLIES = {
     "an empty line before the reply": (raw(b"\r\n" + WHOLE + GOOD), "malformed_reply"),
     "a name that is no token": (raw(OK + b"x(y): a\r\n" + WHOLE[len(OK):] + GOOD), "malformed_reply"),
     "a bare CR in a field": (raw(OK + b"x: a\rb\r\n" + WHOLE[len(OK):] + GOOD), "malformed_reply"),
+    "a refusal in bad chunks": (
+        raw(b"HTTP/1.1 400 X\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0x\r\n\r\n"), "malformed_reply"),
+    "a refusal and bytes behind it": (
+        raw(b"HTTP/1.1 400 X\r\ncontent-length: 2\r\n\r\n{}" + WHOLE + GOOD), "malformed_reply"),
+    "a type without its semicolon": (
+        raw(WHOLE.replace(b"json", b"json charset=utf-8") + GOOD), "wrong_content_type"),
 }
 
 
@@ -415,6 +421,16 @@ def test_replies_in_unusual_but_legal_forms_are_read(gateway, replica):
     ):
         replica.next(raw(data))
         assert gateway.chat("Hello").content == "Yes.", data[:80]
+
+
+def test_an_interim_reply_does_not_end_the_sending_of_a_body(gateway, replica):
+    replica.greeting = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+    text = "question " * 800_000  # More than sockets hold.
+    with gateway.connect() as connection:
+        for _ in range(2):
+            reply = connection.request("POST", "/v1/chat/completions", chat_body(text), key=KEY)
+            assert reply.status == 200 and replica.last.messages[0]["content"] == text
+    assert replica.accepted <= 1, "the connection was not used again"
 
 
 # Connections to replicas.

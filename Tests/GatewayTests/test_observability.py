@@ -178,6 +178,11 @@ def test_the_admin_port_shows_but_changes_only_with_an_admin_key(gateway, admin)
     gateway.wait_for({"one"})
 
 
+@pytest.mark.parametrize("path", ["//admin/v1/keys", "/admin//v1/keys", "/admin/v1//keys", "///admin/v1/keys/"])
+def test_no_other_spelling_of_a_path_shows_keys_without_an_admin_key(admin, path):
+    assert admin("GET", path).status in (401, 404)
+
+
 @pytest.mark.parametrize("host", ["evil.test", "evil.test:9901", "localhost.evil.test", ""])
 def test_the_admin_port_answers_to_no_foreign_name(admin, host):
     assert admin("GET", "/metrics", host=host).status in (400, 403, 421)

@@ -6,7 +6,7 @@ import threading
 
 from harness import modes
 from harness.asking import Asking, on_new_connections, streaming
-from harness.gateway import KEY, chat_body, merged, replica_settings
+from harness.gateway import KEY, chat_body, merged, replica_settings, sha256
 from harness.modes import answer_text
 from harness.waiting import eventually
 from test_restarts import PROBE, restarting, webhook, weir  # noqa: F401
@@ -137,6 +137,20 @@ def test_a_limit_of_requests_in_flight_holds_across_a_reload(stage):
         held.finish()
         thread.join(20)
     assert replies[0].status == 200 and replica.running_max == 2
+
+
+def test_a_key_s_own_limit_changes_and_what_it_spent_counts(stage):
+    def keys(requests):
+        return {"apiKeys": [{"id": "team-a", "sha256": sha256(KEY), "requests": requests}]}
+
+    replica = stage.replica()
+    gateway = stage.gateway([replica], rateLimit={"requests": 1}, identity=keys(2))
+    assert [gateway.chat("Hello").status for _ in range(3)] == [200, 200, 429]
+    reload(gateway, replica, identity=keys(4))
+    assert [gateway.chat("Hello").status for _ in range(3)] == [200, 200, 429]
+    reload(gateway, replica, identity=keys(3))
+    refused = gateway.chat("Hello")
+    assert (refused.status, refused.field("x-ratelimit-limit-requests")) == (429, "3")
 
 
 def test_a_request_that_waits_goes_on_under_the_new_limit(stage):

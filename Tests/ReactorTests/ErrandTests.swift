@@ -4,15 +4,6 @@ import Testing
 
 /// What is done elsewhere comes back to the loop that waits for it.
 @Suite struct ErrandTests {
-    private func onLoop<Result: Sendable>(
-        _ work: @escaping @Sendable (EventLoop) async throws -> Result
-    ) async throws -> Result {
-        let worker = Worker()
-        worker.start(name: "test-loop")
-        defer { worker.post { $0.stop() } }
-        return try await worker.run(work)
-    }
-
     @Test func `a result from another thread ends the wait for it`() async throws {
         let other = Worker()
         other.start(name: "other-loop")

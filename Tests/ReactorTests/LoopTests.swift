@@ -14,9 +14,7 @@ final class Box<Value: Sendable>: Sendable {
 
 @Suite struct LoopTests {
     @Test func `what two sockets send each other arrives whole and in order`() async throws {
-        let worker = Worker()
-        worker.start(name: "test-loop")
-        let received = try await worker.run { loop async throws(SocketError) -> [UInt8] in
+        let received = try await onLoop { loop async throws -> [UInt8] in
             let pair = try await Pair.connected(on: loop)
             let deadline = loop.now + .seconds(10)
             let sent = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
@@ -40,10 +38,8 @@ final class Box<Value: Sendable>: Sendable {
     }
 
     @Test func `timers fire in the order of their deadlines, moved ones at their new place`() async throws {
-        let worker = Worker()
-        worker.start(name: "test-loop")
         let order = Box<[Int]>([])
-        try await worker.run { loop async in
+        try await onLoop { loop async in
             let parking = Parking(on: loop)
             let timers = (0..<4).map { _ in LoopTimer(on: loop) }
             for (index, timer) in timers.enumerated() {
@@ -66,10 +62,8 @@ final class Box<Value: Sendable>: Sendable {
     }
 
     @Test func `timers that are due at the same time fire in the order of their deadlines`() async throws {
-        let worker = Worker()
-        worker.start(name: "test-loop")
         let order = Box<[Int]>([])
-        try await worker.run { loop async in
+        try await onLoop { loop async in
             let parking = Parking(on: loop)
             let timers = (0..<3).map { _ in LoopTimer(on: loop) }
             for (index, timer) in timers.enumerated() {
@@ -91,9 +85,7 @@ final class Box<Value: Sendable>: Sendable {
     }
 
     @Test func `a wait ends at its deadline, and a wake-up before the wait is not lost`() async throws {
-        let worker = Worker()
-        worker.start(name: "test-loop")
-        let wakes = try await worker.run { loop async -> [Parking.Wake] in
+        let wakes = try await onLoop { loop async -> [Parking.Wake] in
             let parking = Parking(on: loop)
             let first = await parking.park(until: loop.now + .milliseconds(5))
             parking.wake()
@@ -105,9 +97,7 @@ final class Box<Value: Sendable>: Sendable {
     }
 
     @Test func `a deadline that passes while its wait begins is not lost`() async throws {
-        let worker = Worker()
-        worker.start(name: "test-loop")
-        let ended = try await worker.run { loop async -> Int in
+        let ended = try await onLoop { loop async -> Int in
             let all = Parking(on: loop)
             var ended = 0
             for task in 0..<50 {
@@ -131,9 +121,7 @@ final class Box<Value: Sendable>: Sendable {
     }
 
     @Test func `a task spawned on a loop runs on its thread`() async throws {
-        let worker = Worker()
-        worker.start(name: "test-loop")
-        let isCurrent = try await worker.run { loop async -> Bool in
+        let isCurrent = try await onLoop { loop async -> Bool in
             let parking = Parking(on: loop)
             var result = false
             loop.spawn {
@@ -148,9 +136,7 @@ final class Box<Value: Sendable>: Sendable {
     }
 
     @Test func `connecting to a port where nobody listens fails with the kernel's reason`() async throws {
-        let worker = Worker()
-        worker.start(name: "test-loop")
-        let code = try await worker.run { loop async -> Int32 in
+        let code = try await onLoop { loop async -> Int32 in
             do throws(SocketError) {
                 let descriptor = try Listener.open(.loopback(port: 0), sharesPort: false)
                 let port = Listener.port(of: descriptor)
@@ -169,28 +155,34 @@ final class Box<Value: Sendable>: Sendable {
     }
 
     @Test func `an event that came for a closed socket never reaches the next one with its descriptor`() async throws {
-        let worker = Worker()
-        worker.start(name: "test-loop")
-        let (isSame, wasEarly) = try await worker.run { loop async throws -> (Bool, Bool) in
-            let pairs = [try await Pair.connected(on: loop), try await Pair.connected(on: loop)]
-            let listening = try Listener.open(.loopback(port: 0), sharesPort: false)
-            let done = Parking(on: loop)
-            let replacer = Replacer(
-                nears: pairs.map(\.near), address: .loopback(port: Listener.port(of: listening)), done: done)
-            for pair in pairs { pair.near.handler = replacer }
-            // Both have bytes in one turn: the first that is told closes the other, whose event is still to come.
-            for pair in pairs { _ = [UInt8(1)].withUnsafeBytes { pair.far.write($0) } }
-            let end = loop.now + .seconds(10)
-            while !replacer.hasConnected, loop.now < end { _ = await done.park(until: end) }
-            let result = (replacer.hasSameDescriptor, replacer.wasEarly)
-            replacer.next?.close()
-            for pair in pairs { pair.close() }
-            done.close()
-            close(listening)
-            return result
+        let (wasSame, wasEarly) = try await onLoop { loop async throws -> (Bool, Bool) in
+            var replaced = (hasSameDescriptor: false, wasEarly: false)
+            // Other tests open files as well: one of them may get the descriptor.
+            for _ in 0..<100 where !replaced.hasSameDescriptor && !replaced.wasEarly {
+                replaced = try await Self.replace(on: loop)
+            }
+            return (replaced.hasSameDescriptor, replaced.wasEarly)
         }
-        #expect(isSame)
+        #expect(wasSame)
         #expect(!wasEarly)
+    }
+
+    private static func replace(on loop: EventLoop) async throws -> (hasSameDescriptor: Bool, wasEarly: Bool) {
+        let pairs = [try await Pair.connected(on: loop), try await Pair.connected(on: loop)]
+        let listening = try Listener.open(.loopback(port: 0), sharesPort: false)
+        let done = Parking(on: loop)
+        let replacer = Replacer(
+            nears: pairs.map(\.near), address: .loopback(port: Listener.port(of: listening)), done: done)
+        for pair in pairs { pair.near.handler = replacer }
+        // Both have bytes in one turn: the first that is told closes the other, whose event is still to come.
+        for pair in pairs { _ = [UInt8(1)].withUnsafeBytes { pair.far.write($0) } }
+        let end = loop.now + .seconds(10)
+        while !replacer.hasConnected, loop.now < end { _ = await done.park(until: end) }
+        replacer.next?.close()
+        for pair in pairs { pair.close() }
+        done.close()
+        close(listening)
+        return (replacer.hasSameDescriptor, replacer.wasEarly)
     }
 }
 

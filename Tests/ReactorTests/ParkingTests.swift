@@ -24,15 +24,6 @@ private final class CountingDeputy: Deputy {
 
 /// Tasks that wait, and what goes on in their stead.
 @Suite struct ParkingTests {
-    private func onLoop<Result: Sendable>(
-        _ work: @escaping @Sendable (EventLoop) async throws -> Result
-    ) async throws -> Result {
-        let worker = Worker()
-        worker.start(name: "test-loop")
-        defer { worker.post { $0.stop() } }
-        return try await worker.run(work)
-    }
-
     @Test func `a deputy sees every wake-up, and its task none until it is needed`() async throws {
         let (seen, resumptions) = try await onLoop { loop async -> ([Parking.Wake], Int) in
             let parked = Parking(on: loop)

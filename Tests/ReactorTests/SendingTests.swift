@@ -9,15 +9,6 @@ private func write(_ bytes: [UInt8], to stream: Stream) -> Stream.WriteResult {
 
 /// Short sends leave at the end of the turn, and nobody sees a difference.
 @Suite struct SendingTests {
-    private func onLoop<Result: Sendable>(
-        _ work: @escaping @Sendable (EventLoop) async throws -> Result
-    ) async throws -> Result {
-        let worker = Worker()
-        worker.start(name: "test-loop")
-        defer { worker.post { $0.stop() } }
-        return try await worker.run(work)
-    }
-
     @Test func `pieces of all lengths to several sockets arrive in order`() async throws {
         let wasRight = try await onLoop { loop async throws -> [Bool] in
             let pairs = [try await Pair.connected(on: loop), try await Pair.connected(on: loop)]

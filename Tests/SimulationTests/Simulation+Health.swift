@@ -76,7 +76,7 @@ extension Simulation {
             else { continue }
             left(request, index)
             requests[request].round += 1
-            tell(.declaredDead, request: request)
+            tell(.failed(.init(.declaredDead)), request: request)
         }
         guard !replicas.contains(where: \.machine.isServing) else { return }
         for other in replicas.indices where other != index {

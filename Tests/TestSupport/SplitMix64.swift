@@ -1,16 +1,10 @@
+import GatewayCore
+
 /// A small seeded generator, so that every random test can be run again exactly.
-///
-/// Source: Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators" (2014).
 public struct SplitMix64: RandomNumberGenerator, Sendable {
-    private var state: UInt64
+    private var random: QuickRandom
 
-    public init(seed: UInt64) { state = seed }
+    public init(seed: UInt64) { random = QuickRandom(seed: seed) }
 
-    public mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
+    public mutating func next() -> UInt64 { random.next() }
 }

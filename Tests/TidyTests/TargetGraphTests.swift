@@ -1,6 +1,6 @@
 import Testing
 
-/// The house of targets: DESIGN's table from top to bottom, with what each may rest on.
+/// The house of targets from top to bottom, with what each may rest on.
 @Suite struct TargetGraphTests {
     /// From top to bottom: a target depends only on those below it.
     static let order = [

@@ -19,6 +19,20 @@ public enum HTTPMethod: UInt8, BitwiseCopyable, Sendable, CaseIterable {
         }
     }
 
+    // Asked for here and not compared where they are needed, because `==` of an enum of another module is a call.
+
+    public var isHead: Bool { if case .head = self { true } else { false } }
+    public var isPost: Bool { if case .post = self { true } else { false } }
+    public var isDelete: Bool { if case .delete = self { true } else { false } }
+    public var isOptions: Bool { if case .options = self { true } else { false } }
+    /// GET or HEAD: it changes nothing.
+    public var isRead: Bool {
+        switch self {
+        case .get, .head: true
+        default: false
+        }
+    }
+
     init(_ bytes: Span<UInt8>, _ range: Range<Int>) {
         let start = range.lowerBound
         switch range.count {

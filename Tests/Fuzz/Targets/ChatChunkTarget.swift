@@ -1,8 +1,14 @@
 import GatewayCore
 import Wire
 
-/// An event that is accepted can be rewritten: it then says what it was told to say, and otherwise the same as before.
+/// An event says the same however it is spelled. One that is accepted can be rewritten: it then says what it was told
+/// to say, and otherwise the same as before.
 func checkChatChunk(_ bytes: [UInt8]) throws(BrokenProperty) {
+    let said = sayings(ofChunk: bytes)
+    for spelling in bytes.spellings {
+        let other = sayings(ofChunk: spelling)
+        try hold(other == said, "spelled as \(spelling.text) it says \(other ?? []), else \(said ?? [])")
+    }
     let (status, error) = UpstreamError.normalise(event: bytes.span)
     try hold((400..<600).contains(status) && !error.message.isEmpty && !error.type.isEmpty, "an error without words")
     guard let chunk = try? ChatChunk.read(bytes.span) else { return }

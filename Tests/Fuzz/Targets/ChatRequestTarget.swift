@@ -1,9 +1,18 @@
 import TestSupport
 import Wire
 
-/// A body that is accepted is JSON; edited, it is the document that the same edits of its tree make.
+/// A body says the same however it is spelled and whatever was read before. One that is accepted is JSON; edited, it is
+/// the document that the same edits of its tree make.
 func checkChatRequest(_ bytes: [UInt8]) throws(BrokenProperty) {
+    // What the request before leaves behind: one of each half of the body.
+    var old = bytes.halves.compactMap { try? ChatRequest.read($0.span, kind: .chat) }.first
+    let spellings = bytes.spellings
     for kind in [ChatRequest.Kind.chat, .completion, .embedding] {
+        let said = sayings(of: bytes, kind)
+        for spelling in spellings {
+            let other = sayings(of: spelling, kind, into: &old)
+            try hold(other == said, "spelled as \(spelling.text) it says \(other), else \(said)")
+        }
         let request: ChatRequest
         do throws(BodyProblem) {
             request = try ChatRequest.read(bytes.span, kind: kind)

@@ -1,6 +1,8 @@
+import TestSupport
 import Wire
 
-/// What the scanner accepts, the reader of trees accepts, but for numbers beyond `Double`; written, it reads the same.
+/// The scanner accepts what a plain reader accepts, and nothing else. What it accepts, the reader of trees accepts, but
+/// for numbers beyond `Double`; written, it reads the same.
 func checkJSON(_ bytes: [UInt8]) throws(BrokenProperty) {
     let isAccepted: Bool
     do throws(JSONProblem) {
@@ -9,6 +11,7 @@ func checkJSON(_ bytes: [UInt8]) throws(BrokenProperty) {
     } catch {
         isAccepted = false
     }
+    try hold(isAccepted == (PlainJSON.read(bytes) != nil), "to a plain reader it is \(isAccepted ? "no" : "good") JSON")
     let value: JSONValue
     do throws(JSONProblem) {
         value = try JSONValue.read(bytes.span)

@@ -105,6 +105,8 @@ class Replica:
         self._moves = asyncio.Event()
         self._moves.set()
         self.keeps_records = True
+        #: Sent when a request's head is there, before its body is read.
+        self.greeting = b""
         self._planned = []
         self.requests = []
         self.posts = 0
@@ -233,6 +235,7 @@ class Replica:
         self.requests = []
         self._planned = []
         self.mode = modes.answer
+        self.greeting = b""
         self.is_healthy = True
         self.posts = self.running_max = self.cancelled = self.accepted = 0
 
@@ -301,6 +304,8 @@ class Connection(asyncio.Protocol):
                     return
             head = bytes(self.buffer[:end])
             del self.buffer[:end + 4]
+            if head.startswith(b"POST ") and self.replica.greeting:
+                self.transport.write(self.replica.greeting)
             found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
             length = int(found.group(1)) if found else 0
             while len(self.buffer) < length:

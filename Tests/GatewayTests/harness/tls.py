@@ -89,3 +89,6 @@ class TLSReplica(Replica):
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: ReplicaConnection(self), self._host, self.port, reuse_address=True, backlog=512, ssl=self._context)
+        for listener in self._server.sockets:
+            # No large body fits into that: there is more to be sent when the session tickets have come.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)

@@ -6,7 +6,8 @@ import Testing
     @Test(arguments: [
         ("application/json", MediaType.json), ("APPLICATION/Json", .json), ("application/json; charset=utf-8", .json),
         ("application/json;x", .json), ("text/event-stream", .eventStream),
-        ("Text/Event-Stream ;charset=utf-8", .eventStream),
+        ("Text/Event-Stream ;charset=utf-8", .eventStream), ("application/json \t ; charset=utf-8", .json),
+        ("application/json charset=utf-8", .other), ("application/json x;", .other), ("application/json ,", .other),
         ("application/jsonl", .other), ("application/jso", .other), ("text/event-streams", .other), ("", .other),
         ("application/json,text/html", .other), ("text/html", .other), ("x", .other),
     ])

@@ -122,6 +122,33 @@ private struct Variations {
         }
     }
 
+    @Test func `any one byte that differs from a recent head counts as much as in a head that is parsed`() throws {
+        let (request, reply) = ([UInt8](latin: Self.usual), [UInt8](latin: Self.replies[0]))
+        for edited in oneByteEdits(of: request) {
+            let recent = RequestHead.Recent()
+            _ = try RequestHead(recent: recent).parse(request.span, from: 0, limits: .usual)
+            let compared = readRequest(edited, with: RequestHead(recent: recent))
+            #expect(compared == readRequest(edited), "\(String(decoding: edited, as: UTF8.self))")
+        }
+        for edited in oneByteEdits(of: reply) {
+            let recent = ReplyHead.Recent()
+            _ = try ReplyHead(recent: recent).parse(reply.span, from: 0, limits: .usual, requestMethod: .post)
+            let compared = readReply(edited, with: ReplyHead(recent: recent))
+            #expect(compared == readReply(edited), "\(String(decoding: edited, as: UTF8.self))")
+        }
+    }
+
+    /// At each place: the byte taken out, and one of a few put there instead of it or before it.
+    private func oneByteEdits(of bytes: [UInt8]) -> [[UInt8]] {
+        bytes.indices.flatMap { place in
+            let (before, behind) = (Array(bytes[..<place]), bytes[(place + 1)...])
+            let edits = [0x0D, 0x20, 0x61, 0xFF].flatMap { byte in
+                [before + [byte] + behind, before + [byte, bytes[place]] + behind]
+            }
+            return edits + [before + behind]
+        }
+    }
+
     @Test func `requests that vary read the same with recent ones and without`() {
         var variations = Variations(samples: Self.others.map { [UInt8](latin: $0) }, generator: SplitMix64(seed: 21))
         let recent = RequestHead.Recent()

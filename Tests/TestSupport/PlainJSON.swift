@@ -1,7 +1,5 @@
-@testable import Wire
-
 /// JSON as its grammar says it, byte by byte and without any haste: what the fast readers are compared with.
-indirect enum PlainJSON {
+package indirect enum PlainJSON {
     case word(String)
     /// As it is written.
     case number(String)
@@ -10,13 +8,13 @@ indirect enum PlainJSON {
     case array([PlainJSON])
     case object([Member])
 
-    struct Member {
-        var name: String
-        var value: PlainJSON
+    package struct Member {
+        package var name: String
+        package var value: PlainJSON
     }
 
     /// `nil` when `bytes` is no document that we accept.
-    static func read(_ bytes: [UInt8], allowsLoneSurrogates: Bool = false) -> PlainJSON? {
+    package static func read(_ bytes: [UInt8], allowsLoneSurrogates: Bool = false) -> PlainJSON? {
         guard String(validating: bytes, as: UTF8.self) != nil else { return nil }
         var reader = PlainReader(bytes: bytes, allowsLoneSurrogates: allowsLoneSurrogates)
         guard let value = reader.value(depth: 0) else { return nil }
@@ -24,13 +22,13 @@ indirect enum PlainJSON {
         return reader.at == bytes.count ? value : nil
     }
 
-    var members: [Member]? { if case .object(let members) = self { members } else { nil } }
-    var elements: [PlainJSON]? { if case .array(let elements) = self { elements } else { nil } }
-    var text: String? { if case .string(let text) = self { text } else { nil } }
-    var int: Int? { if case .number(let digits) = self { Int(digits) } else { nil } }
+    package var members: [Member]? { if case .object(let members) = self { members } else { nil } }
+    package var elements: [PlainJSON]? { if case .array(let elements) = self { elements } else { nil } }
+    package var text: String? { if case .string(let text) = self { text } else { nil } }
+    package var int: Int? { if case .number(let digits) = self { Int(digits) } else { nil } }
 
     /// The last member of that name, which is the one that counts.
-    subscript(_ name: String) -> PlainJSON? { members?.last { $0.name == name }?.value }
+    package subscript(_ name: String) -> PlainJSON? { members?.last { $0.name == name }?.value }
 }
 
 private struct PlainReader {
