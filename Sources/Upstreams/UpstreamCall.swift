@@ -14,8 +14,8 @@ package final class UpstreamCall {
     var parking: Parking { client.parking }
 
     // What to send. Set by the request path before it forwards.
-    package internal(set) var pool: Pool?
-    /// The last request's, which is nearly always the next one's: see ``go(to:)``.
+    package var pool: Pool?
+    /// The last request's, which is nearly always the next one's: see ``stays(in:)``.
     private var oldPool: Pool?
     /// What the request's body says. An open stream gives it back (``forgetRequest()``).
     package private(set) var request: ChatRequest?
@@ -110,11 +110,12 @@ package final class UpstreamCall {
         relay = StreamRelay(client: client, buffers: buffers)
     }
 
-    /// The request is for this pool. Where the last one was too, that reference is moved and none is counted: all loops
-    /// would count at the same place.
-    @inline(never)
-    package func go(to pool: Pool) {
-        if oldPool === pool { swap(&self.pool, &oldPool) } else { self.pool = pool }
+    /// Moves the last request's pool to this one, if it is that of `wanted`. No reference is counted then: all loops would
+    /// count at the same place.
+    package func stays(in wanted: ObjectIdentifier) -> Bool {
+        guard oldPool.map(ObjectIdentifier.init) == wanted else { return false }
+        swap(&pool, &oldPool)
+        return true
     }
 
     /// Ready for the connection's next request.
