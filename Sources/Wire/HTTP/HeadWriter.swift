@@ -13,18 +13,6 @@ extension ByteWriter {
         appendLineEnd()
     }
 
-    /// `POST /v1/chat/completions HTTP/1.1` and the line end.
-    ///
-    /// - In: a target from a parsed request or the configuration: it is written as it is.
-    /// - Precondition: `method` is not ``HTTPMethod/other``, which has no text.
-    package mutating func appendRequestLine(_ method: HTTPMethod, _ target: borrowing Span<UInt8>) {
-        precondition(method != .other)
-        append(method.text)
-        append(0x20)
-        append(target)
-        append(" HTTP/1.1\r\n")
-    }
-
     package mutating func appendField(_ name: StaticString, _ value: StaticString) {
         append(name)
         append(": ")

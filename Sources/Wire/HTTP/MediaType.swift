@@ -17,6 +17,7 @@ package enum MediaType: Equatable, Sendable {
     private static func begins(_ value: Span<UInt8>, _ name: StaticString) -> Bool {
         let count = name.utf8CodeUnitCount
         guard value.count >= count, value.holdsIgnoringCase(name, at: 0) else { return false }
+        if value.count == count { return true }
         let rest = value.trimmed(from: count, to: value.count)
         return rest.isEmpty || value[rest.lowerBound] == ASCII.semicolon
     }

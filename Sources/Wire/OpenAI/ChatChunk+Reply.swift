@@ -7,8 +7,4 @@ extension ChatChunk {
         if isError || isAborted { return false }
         return choiceCount > 0 ? unfinished == 0 : !data.isEmpty
     }
-
-    /// Nothing was generated: neither content in any choice nor embeddings. An answer may be legitimately empty when
-    /// it ended with a stop string; the caller decides.
-    package var isEmptyReply: Bool { !hasContent && data.count <= 2 }
 }

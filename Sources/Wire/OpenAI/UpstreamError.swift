@@ -37,15 +37,6 @@ package struct UpstreamError: Equatable, Sendable {
             .contains { words.contains($0) }
     }
 
-    /// Makes sense of an error inside a stream. - Out: also the status that it would have had as a reply; 500 if it
-    /// does not say.
-    package static func normalise(event data: Span<UInt8>) -> (status: Int, error: UpstreamError) {
-        let document = try? JSONValue.read(data)
-        let code = document?["error"]?["code"]?.int ?? document?["code"]?.int ?? 500
-        let status = (400..<600).contains(code) ? code : 500
-        return (status, normalise(status: status, body: data))
-    }
-
     /// What is said when the reply says nothing that a client may see.
     static func generic(status: Int) -> UpstreamError {
         func refused(_ message: String, code: String? = nil) -> UpstreamError {

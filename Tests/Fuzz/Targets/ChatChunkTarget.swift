@@ -9,8 +9,8 @@ func checkChatChunk(_ bytes: [UInt8]) throws(BrokenProperty) {
         let other = sayings(ofChunk: spelling)
         try hold(other == said, "spelled as \(spelling.text) it says \(other ?? []), else \(said ?? [])")
     }
-    let (status, error) = UpstreamError.normalise(event: bytes.span)
-    try hold((400..<600).contains(status) && !error.message.isEmpty && !error.type.isEmpty, "an error without words")
+    let error = UpstreamError.normalise(status: 400, body: bytes.span)
+    try hold(!error.message.isEmpty && !error.type.isEmpty, "an error without words")
     guard let chunk = try? ChatChunk.read(bytes.span) else { return }
     try hold(chunk.choiceCount >= chunk.unfinished, "more unfinished choices than choices")
     try hold(!chunk.choice.hasContent || chunk.hasContent, "content of a choice that is none of the chunk")

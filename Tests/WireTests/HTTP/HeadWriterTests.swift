@@ -24,10 +24,6 @@ import Wire
                 + "x-raw: ab\r\ncontent-length: 0\r\n\r\n")
     }
 
-    @Test func `a request line has its method and target`() {
-        #expect(written { $0.appendRequestLine(.post, [0x2F, 0x61].span) } == "POST /a HTTP/1.1\r\n")
-    }
-
     @Test func `every status that the gateway answers has a reason, and every status can be written and read`() {
         for violation in HTTPViolation.allCases {
             #expect(!written { $0.appendStatusLine(violation.status) }.hasSuffix(" \r\n"))
