@@ -110,8 +110,8 @@ package final class UpstreamCall {
         relay = StreamRelay(client: client, buffers: buffers)
     }
 
-    /// Moves the last request's pool to this one, if it is that of `wanted`. No reference is counted then: all loops would
-    /// count at the same place.
+    /// Moves the last request's pool to this one, if it is that of `wanted`. No reference is counted then: all loops
+    /// would count at the same place.
     package func stays(in wanted: ObjectIdentifier) -> Bool {
         guard oldPool.map(ObjectIdentifier.init) == wanted else { return false }
         swap(&pool, &oldPool)

@@ -4,9 +4,9 @@
 //        [--authorization FILE [--skip N]] [--body FILE]
 //
 // Closed loop: a connection sends its next request when the answer before is complete. `--ramp-ms` spreads the first
-// requests over so long. `--authorization`: values of that field, one a line, used in turn, from the one behind the first
-// N on. `--events`: an answer with another number of events is an error. Everything is bounded: requests or seconds, 30 s
-// for an answer.
+// requests over so long. `--authorization`: values of that field, one a line, used in turn, from behind the first N on.
+// `--events`: an answer with another number of events is an error. Everything is bounded: requests or seconds, 30 s for
+// an answer.
 #define _GNU_SOURCE
 #include "wire.h"
 
