@@ -25,6 +25,12 @@ final class LoopServer {
     private var listeners: [Listener] = []
     /// Another process accepts in our place: what is open here ends with its next request.
     private var isLeaving = false
+    /// Connections whose client has left, each with a task that waits for the next one.
+    private var vacant: [Exchange] = []
+    /// So many connections, those made first, are not let go when their client leaves: to be let in costs the next
+    /// one a third then. A few KB each. They are the first ones because others would lie between what is freed.
+    private static let keptConnections = 64
+    private var kept = 0
     /// For the large bodies of its clients' requests.
     let rooms: BodyRooms
     /// What the heads of its clients' requests looked like.
@@ -89,6 +95,7 @@ final class LoopServer {
         for exchange in services.exchanges.values { exchange.connection.abort() }
         services.upstreams.closeIdle()
         trimTimer.cancel()
+        letVacantGo()
         rooms.close()
     }
 
@@ -119,34 +126,75 @@ final class LoopServer {
     }
 
     private func serve(_ socket: Int32) {
-        let stream: Stream
         do throws(SocketError) {
-            stream = try Stream.accepted(socket, on: loop, tls: tls)
+            if let exchange = vacant.last {
+                try exchange.connection.reopen(socket, tls: tls)
+                vacant.removeLast()
+                begin(exchange)
+                exchange.connection.parking.wake()
+            } else {
+                let stream = try Stream.accepted(socket, on: loop, tls: tls)
+                let connection = ServerConnection(
+                    stream, settings: services.connectionSettings, memory: services.bodyMemory, rooms: rooms,
+                    recent: recentRequests)
+                let exchange = Exchange(connection, path: path)
+                begin(exchange)
+                serve(exchange)
+            }
         } catch {
             loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
-            return
         }
-        let connection = ServerConnection(
-            stream, settings: services.connectionSettings, memory: services.bodyMemory, rooms: rooms,
-            recent: recentRequests)
-        let exchange = Exchange(connection, path: path)
+    }
+
+    /// Starts the task that serves the exchange's client, and those that have its connection after that one.
+    private func serve(_ exchange: Exchange) {
+        let isKept = kept < Self.keptConnections
+        if isKept { kept += 1 }
+        func serveClients() async {
+            repeat {
+                await path.serve(exchange)
+                end(exchange)
+            } while await hasNextClient(exchange, isKept: isKept)
+            if isKept { kept -= 1 }
+        }
+        loop.run(function: serveClients)
+    }
+
+    /// Waits until somebody else has the connection. - Returns: whether that will be.
+    private func hasNextClient(_ exchange: Exchange, isKept: Bool) async -> Bool {
+        let connection = exchange.connection
+        guard isKept, !listeners.isEmpty, connection.settings === services.connectionSettings else { return false }
+        vacant.append(exchange)
+        while connection.stream.isClosed {
+            _ = await connection.parking.park(until: .never)
+            if connection.stream.isClosed, !vacant.contains(where: { $0 === exchange }) { return false }
+        }
+        return true
+    }
+
+    /// Nobody will have the vacant connections: they end, and with them what they know of the configuration before.
+    func letVacantGo() {
+        for exchange in vacant { exchange.connection.parking.wake() }
+        vacant = []
+    }
+
+    private func begin(_ exchange: Exchange) {
         services.exchanges[ObjectIdentifier(exchange)] = exchange
-        if isLeaving { connection.endAfterNextRequest() }
+        if isLeaving { exchange.connection.endAfterNextRequest() }
         peak = max(peak, connectionCount)
-        func serveAndForget() async {
-            await path.serve(exchange)
-            if !connection.isSecured { services.metrics.handshakeFailed() }
-            services.exchanges[ObjectIdentifier(exchange)] = nil
-            loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
-            if hasFallenFromPeak { trimTimer.set(loop.now + .milliseconds(200)) }
-        }
-        loop.run(function: serveAndForget)
+    }
+
+    private func end(_ exchange: Exchange) {
+        if !exchange.connection.isSecured { services.metrics.handshakeFailed() }
+        services.exchanges[ObjectIdentifier(exchange)] = nil
+        loads[index].connections.wrappingSubtract(1, ordering: .relaxed)
+        if hasFallenFromPeak { trimTimer.set(loop.now + .milliseconds(200)) }
     }
 
     // MARK: Memory
 
     /// Most of the peak's connections are gone: what they used would stay with the allocator, and so with the process.
-    private var hasFallenFromPeak: Bool { peak >= 64 && connectionCount <= peak / 4 }
+    private var hasFallenFromPeak: Bool { peak >= 2 * Self.keptConnections && connectionCount <= peak / 4 }
 
     /// Connections to a replica that stay open behind a peak, however few clients are left.
     private static let idleConnectionsKept = 16

@@ -72,6 +72,7 @@ extension GatewayServer {
                 server.tls = tls
                 server.services.use(
                     fleet, telemetry.metrics(loop: index), settings: pipeline, connectionSettings: connections)
+                server.letVacantGo()
             }
         }
         control.use(fleet, intents: intents)

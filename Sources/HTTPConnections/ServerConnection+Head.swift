@@ -36,4 +36,8 @@ extension ServerConnection {
             }
         }
     }
+
+    package func send(_ text: StaticString) {
+        send(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
 }

@@ -17,10 +17,6 @@ import Wire
 public final class ServerConnection {
     /// A buffer up to this size stays with an idle connection; a larger one is given back.
     private static let keptBytes = 4_096
-    /// Bytes of an unread body that are read and thrown away, so that the client can read the answer.
-    private static let drainedBytesMax = 16 << 20
-    /// So many of them in one turn of the loop.
-    private static let drainedBytesPerTurn = 256 << 10
 
     package let stream: Stream
     package let parking: Parking
@@ -36,7 +32,7 @@ public final class ServerConnection {
     private var body = 0..<0
     /// Bytes of `input` that belong to the current request; those behind them are the next one's.
     private var requestEnd = 0
-    private var isBodyRead = true
+    var isBodyRead = true
     private var reservedBytes = 0
     /// When the head must be there; later, when the body must.
     private var deadline = Moment.never
@@ -50,8 +46,8 @@ public final class ServerConnection {
     /// When the client's socket last took bytes, or could have: what `writeStall` counts from while some are unsent.
     package private(set) var tookBytesAt = Moment.zero
     /// Once closed: whether its TLS handshake was over; true without TLS.
-    package private(set) var isSecured = true
-    private var isBroken = false
+    package internal(set) var isSecured = true
+    var isBroken = false
     /// It counts as gone because it took nothing for `writeStall`.
     package private(set) var hasStalled = false
     /// Asked to end after the current request: an idle connection ends at once.
@@ -75,6 +71,20 @@ public final class ServerConnection {
         self.rooms = rooms
         parking = Parking(on: stream.loop)
         stream.handler = parking
+    }
+
+    /// Takes over another client's socket, after ``close(reset:)``. Nothing is known of the client before any more;
+    /// what is kept is memory.
+    package func reopen(_ descriptor: Int32, tls: TLSContext?) throws(SocketError) {
+        try stream.accept(descriptor, tls: tls)
+        stream.handler = parking
+        head.forget()
+        isSecured = true
+        isBroken = false
+        hasStalled = false
+        isDraining = false
+        isLeaving = false
+        closesAfterReply = false
     }
 
     // MARK: Receiving
@@ -312,24 +322,22 @@ public final class ServerConnection {
 
     // MARK: Sending
 
-    /// Sends what the socket takes; the rest waits for ``flush()`` or ``sendUnsent()``.
-    package func send(_ bytes: UnsafeRawBufferPointer) {
-        var rest = bytes
+    /// Sends what the socket takes of a head and its body, or of anything; the rest waits for ``flush()`` or
+    /// ``sendUnsent()``.
+    package func send(_ head: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer = .init(start: nil, count: 0)) {
+        var sent = 0
         if !hasUnsent, !isBroken {
             tookBytesAt = loop.now
-            switch stream.write(bytes) {
-            case .wrote(let count):
-                bytesSent += count
-                rest = UnsafeRawBufferPointer(rebasing: bytes[count...])
+            switch stream.write(head, body) {
+            case .wrote(let count): sent = count
             case .wouldBlock: break
             case .failed: isBroken = true
             }
+            bytesSent += sent
         }
-        if !rest.isEmpty, !isBroken { unsent.append(rest) }
-    }
-
-    package func send(_ text: StaticString) {
-        send(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+        guard sent < head.count + body.count, !isBroken else { return }
+        if sent < head.count { unsent.append(UnsafeRawBufferPointer(rebasing: head[sent...])) }
+        unsent.append(UnsafeRawBufferPointer(rebasing: body[max(0, sent - head.count)...]))
     }
 
     /// Something is left for ``flush()`` to do or to say.
@@ -382,6 +390,15 @@ public final class ServerConnection {
     /// Whether a reply sent now must say `Connection: close`.
     package var announcesClose: Bool { !canContinue }
 
+    /// The current request, and whatever the client sent or was to be sent besides.
+    func forgetAll() {
+        requestEnd = input.count
+        forgetRequest()
+        if input.capacity > Self.keptBytes { rooms.takeBack(&input) }
+        unsent.release()
+        unsentStart = 0
+    }
+
     private func forgetRequest() {
         input.removeFirst(requestEnd)
         // So many small ones at once that they had a room leave it, too.
@@ -407,35 +424,5 @@ public final class ServerConnection {
         next.append(input.bytes)
         swap(&next, &input)
         rooms.takeBack(&next)
-    }
-
-    /// Closes. If the client may still be sending, its bytes are read and thrown away first, for a bounded time, so
-    /// that a reset does not destroy the answer on its way.
-    package func close(reset: Bool = false) async {
-        while !isBroken, !reset, !stream.sendAll(), !stream.peerHungUp {
-            if await parking.park(until: tookBytesAt + settings.writeStall) == .deadline { break }
-        }
-        if !isBroken, !reset, !isBodyRead || closesAfterReply {
-            stream.shutdownWrite()
-            let deadline = loop.now + .seconds(2)
-            var left = Self.drainedBytesMax
-            var turnEnd = left - Self.drainedBytesPerTurn
-            draining: while left > 0, loop.now < deadline {
-                switch stream.read(into: loop.scratch) {
-                case .bytes(let count):
-                    left -= count
-                    if left > turnEnd { continue }
-                    turnEnd = left - Self.drainedBytesPerTurn
-                    loop.revisit(stream)
-                    _ = await parking.park(until: deadline)
-                case .end, .failed: break draining
-                case .wouldBlock: if await parking.park(until: deadline) == .deadline { break draining }
-                }
-            }
-        }
-        isSecured = !stream.isHandshaking
-        stream.close(reset: reset)
-        parking.close()
-        forgetRequest()
     }
 }

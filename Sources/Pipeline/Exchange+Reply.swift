@@ -61,11 +61,11 @@ extension Exchange: ReplyDelegate {
     /// Sends the head that is ready but for its end, and `body` unless HEAD asked.
     @inline(__always)
     private func send(_ body: Span<UInt8>) {
-        services.reply.append(upTo: 2 + body.count) { rest in
-            rest.put("\r\n")
-            if !connection.method.isHead { rest.put(body) }
+        services.reply.appendHeadEnd()
+        services.reply.withUnsafeBytes { head in
+            if connection.method.isHead { return connection.send(head) }
+            body.withUnsafeBytes { connection.send(head, $0) }
         }
-        services.reply.withUnsafeBytes { connection.send($0) }
     }
 
     /// Sends an error as OpenAI's object, with what tells a client when to come back.

@@ -9,7 +9,7 @@ import Wire
 
 /// One request and what becomes of it: what the stages hand to each other, and what `settle` needs at the end.
 ///
-/// One for each client connection, used again for every request on it.
+/// One for each client connection, used again for every request on it, and for those of the next client that has it.
 /// - Isolation: its loop.
 package final class Exchange {
     /// The next thing to be done for the current request, with what the stage before it made.
@@ -48,10 +48,12 @@ package final class Exchange {
     let call: UpstreamCall
     var step = Step.receive
     var wait = Wait.end
+    /// The peer's address, but for its port.
+    private var peer: SocketAddress.Kind?
     /// Whether what the peer says of those before it is believed.
-    let isPeerTrusted: Bool
-    /// The peer's address, as the access log shows it.
-    let loggedPeer: LogText
+    private(set) var isPeerTrusted = false
+    /// The peer's address, as the access log shows it, as JSON. No text that is counted: every request shows it twice.
+    private(set) var loggedPeer = ByteWriter()
 
     // The current request.
     var endpoint = Endpoint.unknown
@@ -77,8 +79,6 @@ package final class Exchange {
     var familiar: NamedModel?
     /// A reload came while the request ran.
     private(set) var isFleetOld = false
-    /// The body has a member `session_id`.
-    var hasSessionMember = false
     /// The model that was asked instead of the one that the client named.
     var loggedFallback: LogText?
     var session: OpenSession?
@@ -103,11 +103,28 @@ package final class Exchange {
         self.path = path
         services = path.services
         call = UpstreamCall(client: connection, buffers: services.upstreams.buffers)
-        let peer = connection.stream.peer
-        loggedPeer = LogText(peer?.host ?? "unknown")
-        isPeerTrusted = peer.map { peer in path.services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
         call.delegate = self
     }
+
+    /// Somebody has the connection now: who it is.
+    func clientCame() {
+        step = .receive
+        let address = connection.stream.peer
+        isPeerTrusted = address.map { peer in services.settings.trustedPeers.contains { $0.contains(peer) } } ?? false
+        // Mostly it is the one that had it before, as a proxy.
+        guard address?.kind != peer || loggedPeer.isEmpty else { return }
+        peer = address?.kind
+        loggedPeer.removeAll()
+        loggedPeer.append(quoted: address?.host ?? "unknown")
+    }
+
+    /// Who asked, as the access log shows it: the peer, or whom it names if it is believed.
+    func withLoggedClient(_ read: (Span<UInt8>) -> Void) {
+        if let forwardedClient { read(forwardedClient.json.bytes) } else { loggedPeer.withBytes(nil, read) }
+    }
+
+    /// Nobody has the connection any more: nothing is kept of the last request.
+    func clientLeft() { clear() }
 
     /// Ready for the request whose head the connection has just received.
     func begin() {
@@ -171,7 +188,6 @@ package final class Exchange {
         reservation = nil
         standing = .none
         if named != nil { named = nil }
-        hasSessionMember = false
         if forwardedClient != nil { forwardedClient = nil }
         if loggedFallback != nil { loggedFallback = nil }
         if session != nil { session = nil }

@@ -37,7 +37,7 @@ struct ForwardStage {
         guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         call.deadline = exchange.arrivedAt + services.settings.totalTimeout
         if call.isStream, kind != .embedding { call.edits.forcesUsage = true }
-        if exchange.hasSessionMember { call.edits.removesSessionID = true }
+        if call.hasSessionMember { call.edits.removesSessionID = true }
         if exchange.named?.isRenamed == true, let name = exchange.named?.model.upstreamName {
             call.edits.model = BodyEdits.quoted(name)
         }
@@ -84,7 +84,7 @@ struct ForwardStage {
                         line.put(bytes.extracting(before))
                         line.put(", ")
                     }
-                    line.put(unquoted: exchange.loggedPeer)
+                    exchange.loggedPeer.withBytes { line.put($0.extracting(1..<$0.count - 1)) }  // Without quotes.
                     line.put("\r\nx-request-id: ")
                     line.put(id)
                     line.put("\r\n")

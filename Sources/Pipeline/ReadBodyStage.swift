@@ -50,15 +50,14 @@ struct ReadBodyStage {
         guard case .inference(let kind) = exchange.endpoint else { throw .internalError }
         let connection = exchange.connection
         let range = connection.bodyRange
-        let request = try connection.withRequest { bytes throws(GatewayError) in
+        try connection.withRequest { bytes throws(GatewayError) in
             do throws(BodyProblem) {
-                return try exchange.call.read(bytes.extracting(range), kind: kind)
+                try exchange.call.read(bytes.extracting(range), kind: kind)
             } catch {
                 throw error.error
             }
         }
-        exchange.estimate = range.count / 4 + (request.maxTokensInForce ?? 0)
-        exchange.hasSessionMember = request.has(.sessionID)
+        exchange.estimate = range.count / 4 + (exchange.call.maxTokens ?? 0)
     }
 
     private func checkType(_ connection: ServerConnection) throws(GatewayError) {

@@ -72,7 +72,7 @@ struct RecallStage {
     @inline(never)
     private func findSession(_ exchange: Exchange) throws(GatewayError) {
         let connection = exchange.connection
-        guard exchange.hasSessionMember || connection.first(.xSessionID) != nil else { return }
+        guard exchange.call.hasSessionMember || connection.first(.xSessionID) != nil else { return }
         guard let request = exchange.call.request, case .chat = request.kind else { return }
         let fromHead = connection.first(.xSessionID).map { range in
             connection.withRequest { $0.extracting(range).text }

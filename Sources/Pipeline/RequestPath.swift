@@ -38,9 +38,11 @@ package final class RequestPath {
         settle = SettleStage(services: services)
     }
 
-    /// Serves the exchange's client connection until it ends.
+    /// Serves the client connection of `exchange` until it ends. It may be another client's afterwards, and be served
+    /// again.
     package func serve(_ exchange: Exchange) async {
         let connection = exchange.connection
+        exchange.clientCame()
         services.metrics.connectionAccepted()
         connection.expectRequest()
         exchange.wait = goOn(exchange, .ready)
@@ -61,6 +63,7 @@ package final class RequestPath {
         }
         services.metrics.connectionClosed()
         await connection.close(reset: exchange.mustReset)
+        exchange.clientLeft()
     }
 
     /// Takes the connection's requests through the stages, from where the last call stopped to where something has to

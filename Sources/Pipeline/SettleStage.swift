@@ -260,9 +260,11 @@ struct SettleStage {
         named.counters.requestEnded(services.record)
         exchange.requestID.withBytes { id in
             caller.withLoggedID { principal in
-                services.accessLog?.append(
-                    services.record, requestID: id, principal: principal, request: named.logged, fallback: nil,
-                    replica: link.loggedName, client: exchange.loggedPeer)
+                exchange.loggedPeer.withBytes { client in
+                    services.accessLog?.append(
+                        services.record, requestID: id, principal: principal, request: named.logged, fallback: nil,
+                        replica: link.loggedName, client: client)
+                }
             }
         }
     }
@@ -286,9 +288,11 @@ struct SettleStage {
             model: call.pool.map { (name: written, pool: $0.name) })
         exchange.requestID.withBytes { id in
             Caller.withLoggedID(of: exchange.caller) { principal in
-                services.accessLog?.append(
-                    record, requestID: id, principal: principal, request: request, fallback: exchange.loggedFallback,
-                    replica: call.replica?.loggedName ?? .null, client: exchange.forwardedClient ?? exchange.loggedPeer)
+                exchange.withLoggedClient { client in
+                    services.accessLog?.append(
+                        record, requestID: id, principal: principal, request: request,
+                        fallback: exchange.loggedFallback, replica: call.replica?.loggedName ?? .null, client: client)
+                }
             }
         }
     }

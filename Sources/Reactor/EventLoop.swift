@@ -110,6 +110,19 @@ package final class EventLoop {
         sendInPieces(bytes, to: stream, lane: lane)
     }
 
+    /// The same for two pieces of one message.
+    @inline(__always)
+    func sendLater(
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer, to stream: Stream, lane: Int
+    ) {
+        guard sends.hasRoom(for: first.count &+ second.count) else {
+            sendInPieces(first, to: stream, lane: lane)
+            return sendInPieces(second, to: stream, lane: lane)
+        }
+        sends.append(first, to: stream.descriptor, lane: lane)
+        sends.append(second, to: stream.descriptor, lane: lane)
+    }
+
     @inline(never)
     private func sendInPieces(_ bytes: UnsafeRawBufferPointer, to stream: Stream, lane: Int) {
         sendGathered()
@@ -219,7 +232,8 @@ package final class EventLoop {
 
 /// Something with a descriptor that the loop calls when the kernel reports it ready.
 package class EventSource {
-    package final let descriptor: Int32
+    /// Changes only between two times in the loop, as of a stream that is used again.
+    package internal(set) final var descriptor: Int32
 
     init(descriptor: Int32) { self.descriptor = descriptor }
 

@@ -33,8 +33,8 @@ package final class Stream: EventSource {
     package private(set) var canWrite = false
     /// The peer shut down its side, or the connection broke: reads go on until they say how.
     package private(set) var peerHungUp = false
-    package private(set) var isClosed = false
-    private var isConnecting: Bool
+    package private(set) var isClosed = true
+    private var isConnecting = false
     private var tls: TLSSession?
     /// What was written and the socket did not take at the end of the turn; at most what one turn wrote.
     private var rest: [UInt8] = []
@@ -42,26 +42,43 @@ package final class Stream: EventSource {
     /// Which sockets' sends belong together.
     private var lane = SendQueue.lanes - 1
 
-    /// Takes over a connected, non-blocking socket.
-    init(on loop: EventLoop, descriptor: Int32, isConnecting: Bool, tls: TLSSession?) throws(SocketError) {
+    /// Closed to begin with.
+    private init(on loop: EventLoop) {
         self.loop = loop
-        self.isConnecting = isConnecting
-        self.tls = tls
-        super.init(descriptor: descriptor)
+        super.init(descriptor: -1)
+    }
+
+    /// Takes over a non-blocking socket.
+    private func open(_ descriptor: Int32, isConnected: Bool, tls: TLSSession?) throws(SocketError) {
+        self.descriptor = descriptor
         try loop.add(self)
+        isClosed = false
+        isConnecting = !isConnected
+        canRead = false
+        canWrite = isConnected
+        peerHungUp = false
+        self.tls = tls
+        rest = []
+        isEnding = false
     }
 
     /// Takes over an accepted socket. Closes it when that fails.
     package static func accepted(_ descriptor: Int32, on loop: EventLoop, tls context: TLSContext?) throws(SocketError)
         -> Stream
     {
-        setNoDelay(descriptor)
+        let stream = Stream(on: loop)
+        try stream.accept(descriptor, tls: context)
+        return stream
+    }
+
+    /// The same for a stream that was closed: it becomes that of another socket.
+    package func accept(_ descriptor: Int32, tls context: TLSContext?) throws(SocketError) {
+        precondition(isClosed, "an open stream has a socket")
+        Self.setNoDelay(descriptor)
         do throws(SocketError) {
             var session: TLSSession?
             if let context { session = try context.accept(descriptor) }
-            let stream = try Stream(on: loop, descriptor: descriptor, isConnecting: false, tls: session)
-            stream.canWrite = true
-            return stream
+            try open(descriptor, isConnected: true, tls: session)
         } catch {
             Glibc.close(descriptor)
             throw error
@@ -81,8 +98,8 @@ package final class Stream: EventSource {
             if result != 0, errno != EINPROGRESS { throw SocketError(errno, "connect") }
             var session: TLSSession?
             if let tls { session = try tls.context.connect(descriptor, host: tls.host) }
-            let stream = try Stream(on: loop, descriptor: descriptor, isConnecting: result != 0, tls: session)
-            stream.canWrite = result == 0
+            let stream = Stream(on: loop)
+            try stream.open(descriptor, isConnected: result == 0, tls: session)
             stream.lane = Int(address.port) % (SendQueue.lanes - 1)
             return stream
         } catch {
@@ -171,12 +188,20 @@ package final class Stream: EventSource {
         return sent > 0 ? .wrote(sent) : .wouldBlock
     }
 
-    /// Sends two blocks with one call: a head and its body.
+    /// Sends two blocks as one: a head and its body.
     package func write(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) -> WriteResult {
         guard canWrite else { return .wouldBlock }
+        let count = first.count &+ second.count
+        guard tls == nil, count <= SendQueue.bytesMax else { return writeNow(first, second) }
+        loop.sendLater(first, second, to: self, lane: lane)
+        return .wrote(count)
+    }
+
+    @inline(never)
+    private func writeNow(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) -> WriteResult {
         if first.isEmpty { return write(second) }
         if second.isEmpty { return write(first) }
-        if tls != nil { return writeSecured(first, second) }
+        if let tls { return writeSecured(tls, first, second) }
         guard sendGathered() else { return .wouldBlock }
         var blocks = (
             iovec(iov_base: UnsafeMutableRawPointer(mutating: first.baseAddress), iov_len: first.count),
@@ -256,7 +281,10 @@ package final class Stream: EventSource {
             canWrite = rest.isEmpty || sendRest()
         }
         if events & (WEIR_EPOLLRDHUP | WEIR_EPOLLHUP | WEIR_EPOLLERR) != 0 { peerHungUp = true }
-        handler?.becameReady(self)
+        // Taken out while it is called and put back, which counts no reference.
+        guard let called = handler.take() else { return }
+        called.becameReady(self)
+        if handler == nil, !isClosed { handler = called }
     }
 
     // MARK: What was written before
@@ -320,7 +348,17 @@ package final class Stream: EventSource {
         return .wrote(sent)
     }
 
-    private func writeSecured(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) -> WriteResult {
+    /// Short blocks in one record.
+    private func writeSecured(
+        _ tls: TLSSession, _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
+    ) -> WriteResult {
+        if first.count + second.count <= SendQueue.bytesMax {
+            return withUnsafeTemporaryAllocation(byteCount: first.count + second.count, alignment: 1) { both in
+                both.copyMemory(from: first)
+                UnsafeMutableRawBufferPointer(rebasing: both[first.count...]).copyMemory(from: second)
+                return writeSecured(tls, UnsafeRawBufferPointer(both))
+            }
+        }
         let result = write(first)
         guard result == .wrote(first.count) else { return result }
         switch write(second) {

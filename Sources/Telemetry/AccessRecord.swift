@@ -45,11 +45,11 @@ package final class AccessRecord {
     /// - Parameter request: ``LogText/init(method:path:model:)``.
     /// - Parameter fallback: the model that was asked instead of the one that the client named.
     /// - Parameter replica: the one that sent the end of the answer, or the last one tried.
-    /// - Parameter client: the peer's address without its port, or what a trusted proxy named.
+    /// - Parameter client: the peer's address without its port, or what a trusted proxy named; as JSON.
     @inline(__always)
     func append(
         to out: inout ByteWriter, timestamp: inout TimestampText, requestID: Span<UInt8>,
-        principal: Span<UInt8>, request: LogText, fallback: LogText?, replica: LogText, client: LogText
+        principal: Span<UInt8>, request: LogText, fallback: LogText?, replica: LogText, client: Span<UInt8>
     ) {
         out.append(upTo: Self.lineBytesMax) { line in
             line.put(upTo: 48) { run in
@@ -70,7 +70,7 @@ package final class AccessRecord {
             putAttempts(on: &line)
             // The names have 126 bytes together, eight numbers 148 at most.
             line.put(upTo: 288) { putNumbers(on: &$0) }
-            line.put(client.json)
+            line.put(client)
             line.put("}\n")
         }
     }

@@ -44,7 +44,7 @@ package final class LineBuffer: Sendable {
     /// so that nobody counts references to them.
     package func append(
         _ record: AccessRecord, requestID: Span<UInt8>, principal: Span<UInt8>, request: LogText, fallback: LogText?,
-        replica: LogText, client: LogText
+        replica: LogText, client: Span<UInt8>
     ) {
         add { lines, timestamp in
             record.append(

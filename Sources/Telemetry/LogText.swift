@@ -50,10 +50,3 @@ package struct LogText: Sendable {
     /// Bytes of a text before escaping.
     static let bytesMax = 256
 }
-
-extension ByteCursor {
-    /// The text without its quotes, for those that hold nothing that is escaped.
-    package mutating func put(unquoted text: LogText) {
-        put(text.json.bytes.extracting(1..<text.count - 1))
-    }
-}

@@ -6,10 +6,7 @@ import Wire
 
 /// The request on its way to the replica.
 extension LoopUpstreams {
-    /// A body from here on is sent from where it was received, without a copy.
-    private static let copiedBodyBytesMax = 16 << 10
-
-    /// Writes the head, and the body unless it is long and unchanged. Everything towards a replica is made anew.
+    /// Writes the head, and the body unless it goes on as it came. Everything towards a replica is made anew.
     @inline(__always)
     private func write(_ call: UpstreamCall, for replica: Replica) {
         call.sending.tookBytesAt = loop.now
@@ -41,14 +38,13 @@ extension LoopUpstreams {
         }
     }
 
-    /// Writes the head; behind it an unchanged body, unless that is long: then it is sent from where it was received.
+    /// Writes the head. An unchanged body is sent from where it was received.
     private func writeHead(_ call: UpstreamCall, for replica: Replica, bodyBytes: Int, isBodyUnchanged: Bool) {
         call.sentBodyBytes = bodyBytes
-        call.sendsClientBody = isBodyUnchanged && bodyBytes > Self.copiedBodyBytesMax
-        let copied = isBodyUnchanged && !call.sendsClientBody ? call.client.bodyRange : 0..<0
+        call.sendsClientBody = isBodyUnchanged
         let heads = replica.requestHeads
         // What differs between the three is shorter than 64 bytes; a length has at most 20 digits.
-        let room = heads.chat.count + 88 + call.forwardedFields.count + copied.count
+        let room = heads.chat.count + 88 + call.forwardedFields.count
         call.outgoing.append(upTo: room) { head in
             switch call.sending.way == .tokenIDs ? .completion : call.kind {
             case .completion: head.put(heads.completion)
@@ -59,7 +55,6 @@ extension LoopUpstreams {
             head.put("\r\n")
             call.forwardedFields.withBytes { head.put($0) }
             head.put("\r\n")
-            if !copied.isEmpty { call.client.withRequest { head.put($0.extracting(copied)) } }
         }
     }
 

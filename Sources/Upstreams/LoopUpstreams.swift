@@ -191,6 +191,8 @@ package final class LoopUpstreams {
     /// The call's whole reply was passed on: its connection may carry the next request.
     package func finish(_ call: UpstreamCall) {
         let journey = call.journey
-        if let connection = journey.connection.take() { journey.link?.keep(connection) }
+        guard let connection = journey.connection.take(), let link = journey.link.take() else { return }
+        link.keep(connection)
+        journey.link = link  // Taken out and put back, which counts no reference.
     }
 }

@@ -28,6 +28,10 @@ package final class UpstreamCall {
     package private(set) var isStream = false
     /// The model's name in the body, without quotes.
     package private(set) var modelRange = ByteRange.empty
+    /// Tokens that the answer may have at most, if it says so.
+    package private(set) var maxTokens: Int?
+    /// The body has a member `session_id`.
+    package private(set) var hasSessionMember = false
     package var modelName = ""
     /// What changes in the body. Nothing does in most requests: to ask, ask ``hasEdits``.
     package var edits: BodyEdits {
@@ -125,6 +129,8 @@ package final class UpstreamCall {
         kind = nil
         isStream = false
         modelRange = .empty
+        maxTokens = nil
+        hasSessionMember = false
         if hasEdits { someEdits = nil }
         forwardedFields.removeAll()
         deadline = .never
@@ -164,18 +170,18 @@ package final class UpstreamCall {
     /// Reads the body of a request that begins.
     ///
     /// - Throws: ``BodyProblem`` (400).
-    package func read(_ body: Span<UInt8>, kind: ChatRequest.Kind) throws(BodyProblem) -> ChatRequest {
-        let request = try ChatRequest.read(body, kind: kind, into: &oldRequest)
-        begin(with: request)
-        return request
+    package func read(_ body: Span<UInt8>, kind: ChatRequest.Kind) throws(BodyProblem) {
+        begin(with: try ChatRequest.read(body, kind: kind, into: &oldRequest))
     }
 
     /// The body was read.
-    package func begin(with request: ChatRequest) {
-        self.request = request
+    package func begin(with request: consuming ChatRequest) {
         kind = request.kind
         isStream = request.isStream
         modelRange = request.model.raw
+        maxTokens = request.maxTokensInForce
+        hasSessionMember = request.has(.sessionID)
+        self.request = request
     }
 
     /// Gives back what an open stream needs only if it has to go on elsewhere.
@@ -267,7 +273,9 @@ public struct WholeReply {
 
     /// The body's bytes.
     public func withBody<Result>(_ read: (Span<UInt8>) -> Result) -> Result {
-        guard let connection = call.journey.connection else { return read(Span()) }
+        // Taken out and put back, which counts no reference.
+        guard let connection = call.journey.connection.take() else { return read(Span()) }
+        defer { call.journey.connection = connection }
         return connection.withBody(read)
     }
 }

@@ -494,17 +494,17 @@ def test_idle_connections_are_used_again_and_bounded(stage):
 def test_idle_connections_that_only_a_peak_needed_are_closed_behind_it(stage):
     replica = stage.replica()
     gateway = stage.gateway(
-        [replica], listen={"loops": 1}, pool={"probe": {"interval": "1m"}, "idleConnectionsMax": 100})
+        [replica], listen={"loops": 1}, pool={"probe": {"interval": "1m"}, "idleConnectionsMax": 200})
     steps = replica.steps()
     replica.mode = held(steps)
-    clients = [gateway.connect() for _ in range(80)]
+    clients = [gateway.connect() for _ in range(140)]
     for client in clients:
         client.send_request("POST", "/v1/chat/completions", BODY, key=KEY)
-    eventually(lambda: replica.running == 80, "all run at once")
-    steps.allow(80)
+    eventually(lambda: replica.running == 140, "all run at once")
+    steps.allow(140)
     for client in clients:
         assert client.read_reply().status == 200
-    assert len(replica.asked_connections) >= 80, "they are kept while their clients stay"
+    assert len(replica.asked_connections) >= 140, "they are kept while their clients stay"
     for client in clients:
         client.close()
     eventually(lambda: len(replica.asked_connections) <= 16, "sixteen connections are kept")

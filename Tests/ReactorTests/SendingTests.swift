@@ -29,6 +29,55 @@ private func write(_ bytes: [UInt8], to stream: Stream) -> Stream.WriteResult {
         #expect(wasRight == [true, true])
     }
 
+    @Test func `two blocks leave as one, whatever their lengths`() async throws {
+        let wasRight = try await onLoop { loop async throws -> [Bool] in
+            let pairs = [try await Pair.connected(on: loop), try await Pair.connected(on: loop)]
+            var sent: [[UInt8]] = [[], []]
+            let lengths = [(1, 0), (0, 1), (3, 700), (700, 15_000), (9_000, 9_000), (16_384, 0), (0, 16_385), (5, 6)]
+            // At the end more than a turn has room for.
+            for (index, (first, second)) in (lengths + Array(repeating: (8_000, 8_000), count: 12)).enumerated() {
+                for side in 0..<2 {
+                    let head = [UInt8](repeating: UInt8(index * 2 + side), count: first)
+                    let body = [UInt8](repeating: UInt8(200 - index), count: second)
+                    let result = head.withUnsafeBytes { head in
+                        body.withUnsafeBytes { pairs[side].near.write(head, $0) }
+                    }
+                    guard case .wrote(let count) = result else { continue }
+                    sent[side] += (head + body).prefix(count)
+                }
+            }
+            var right: [Bool] = []
+            for side in 0..<2 { right.append(await pairs[side].receive(sent[side].count) == sent[side]) }
+            for pair in pairs { pair.close() }
+            return right
+        }
+        #expect(wasRight == [true, true])
+    }
+
+    @Test func `a closed stream takes over another socket, and knows nothing of the one before`() async throws {
+        let (got, wasFresh) = try await onLoop { loop async throws -> ([UInt8], Bool) in
+            let pair = try await Pair.connected(on: loop)
+            _ = write([1, 2, 3], to: pair.near)
+            pair.far.close(reset: true)
+            pair.near.handler = pair.nearParking
+            let deadline = loop.now + .seconds(10)
+            while !pair.near.peerHungUp, loop.now < deadline { _ = await pair.nearParking.park(until: deadline) }
+            pair.near.close()
+            var ends: [Int32] = [0, 0]
+            socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0, &ends)
+            try pair.near.accept(ends[0], tls: nil)
+            try pair.far.accept(ends[1], tls: nil)
+            pair.far.handler = pair.farParking
+            let wasFresh = !pair.near.isClosed && !pair.near.peerHungUp && pair.near.isQuiet && pair.near.canWrite
+            _ = write([4, 5], to: pair.near)
+            let got = await pair.receive(2)
+            pair.close()
+            return (got, wasFresh)
+        }
+        #expect(got == [4, 5])
+        #expect(wasFresh)
+    }
+
     @Test func `more than there is room for in one turn is sent all the same`() async throws {
         let (said, got) = try await onLoop { loop async throws -> (Int, Int) in
             let pair = try await Pair.connected(on: loop)

@@ -18,7 +18,7 @@ import Wire
             to: &out, timestamp: &timestamp, requestID: id.utf8Span.span,
             principal: shown.json.bytes, request: LogText(method: "POST", path: "chat_completions", model: model),
             fallback: fallback.map { LogText($0) }, replica: replica.map { LogText($0) } ?? .null,
-            client: LogText(client))
+            client: LogText(client).json.bytes)
         return out.bytes.text
     }
 

@@ -14,6 +14,8 @@ struct FieldList: ~Copyable {
     private(set) var count = 0
     /// Which names are there at least once; only for those the block knows the first one.
     private(set) var present: UInt64 = 0
+    /// The number of the ``HeadPattern`` that they were taken from; 0 for those that were parsed.
+    var source = 0
 
     deinit { block?.deallocate() }
 
@@ -56,6 +58,7 @@ struct FieldList: ~Copyable {
     mutating func removeAll() {
         count = 0
         present = 0
+        source = 0
     }
 
     @inline(__always)
@@ -73,8 +76,8 @@ struct FieldList: ~Copyable {
     /// - In: `move`, called for each number in turn: what is added to the name's start and length and the value's.
     @inline(__always)
     mutating func take(_ other: borrowing FieldList, _ move: (Int) -> SIMD4<Int32>) {
-        count = 0
-        guard other.count > 0 else { return present = 0 }
+        removeAll()
+        guard other.count > 0 else { return }
         if other.count > capacity { grow(to: other.count) }
         count = other.count
         present = other.present

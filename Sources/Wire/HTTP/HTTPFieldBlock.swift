@@ -43,6 +43,12 @@ struct FieldBlock: ~Copyable {
     /// Whether `bytes` can be those of the head at hand, and more.
     func continues(in bytes: Span<UInt8>, from start: Int) -> Bool { origin == start && scanned <= bytes.count }
 
+    /// Forgets the head, keeps the memory.
+    mutating func forget() {
+        fields.removeAll()
+        origin = -1
+    }
+
     /// Forgets the head and gives the memory back.
     mutating func release() {
         self = FieldBlock()

@@ -53,7 +53,7 @@ package final class RecentHeads<Facts: BitwiseCopyable> {
         if learned >= Self.headsMax, misses % Self.missesToLearn != 0 { return }
         let entry = entries + learned % Self.headsMax
         entry.pointee.facts = facts
-        if entry.pointee.pattern.learn(bytes, fields, end: end) { learned += 1 }
+        if entry.pointee.pattern.learn(bytes, fields, end: end, number: misses) { learned += 1 }
     }
 }
 

@@ -68,6 +68,13 @@ public final class RequestHead {
     /// Gives the memory of the fields back; what was found out from them stays, but for the ranges.
     package func releaseFields() { block.release() }
 
+    /// Forgets all of the last head, which was another sender's; keeps the memory of its fields.
+    package func forget() {
+        facts = Facts()
+        block.forget()
+        phase = .finished
+    }
+
     /// Gives the memory back that large heads needed.
     package func release() {
         block.release()
