@@ -230,7 +230,7 @@ final class ControlPlane {
         let listener = try Listener(on: loop, descriptor: descriptor) { [unowned self] socket in
             guard let stream = try? Stream.accepted(socket, on: loop, tls: nil) else { return }
             let connection = ServerConnection(
-                stream, settings: loopServer.services.connectionSettings, memory: loopServer.services.shared.memory,
+                stream, settings: loopServer.services.connectionSettings, memory: loopServer.services.bodyMemory,
                 rooms: loopServer.rooms)
             loop.spawn { await AdminConnection(connection, api: api, door: door).serve() }
         }

@@ -135,7 +135,7 @@ final class LoopServer {
             } else {
                 let stream = try Stream.accepted(socket, on: loop, tls: tls)
                 let connection = ServerConnection(
-                    stream, settings: services.connectionSettings, memory: services.shared.memory, rooms: rooms,
+                    stream, settings: services.connectionSettings, memory: services.bodyMemory, rooms: rooms,
                     recent: recentRequests)
                 let exchange = Exchange(connection, path: path)
                 begin(exchange)

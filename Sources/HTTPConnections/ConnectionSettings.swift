@@ -1,5 +1,4 @@
 import GatewayCore
-import Synchronization
 import Wire
 
 /// Bounds and deadlines of connections with clients. Plain settings: defaults are the configuration's.
@@ -31,24 +30,4 @@ package final class ConnectionSettings: Sendable {
         self.idleTimeout = idleTimeout
         self.writeStall = writeStall
     }
-}
-
-/// Memory that request bodies may take in the whole process; shared by all loops.
-package final class BodyMemory: Sendable {
-    package let limitBytes: Int
-    private let used = Atomic<Int>(0)
-
-    package init(limitBytes: Int) { self.limitBytes = limitBytes }
-
-    package var usedBytes: Int { used.load(ordering: .relaxed) }
-
-    /// Takes `count` bytes of the budget. - Returns: false, with nothing taken, when they are not left.
-    func reserve(_ count: Int) -> Bool {
-        let before = used.wrappingAdd(count, ordering: .relaxed).oldValue
-        if before + count <= limitBytes { return true }
-        release(count)
-        return false
-    }
-
-    func release(_ count: Int) { used.wrappingSubtract(count, ordering: .relaxed) }
 }

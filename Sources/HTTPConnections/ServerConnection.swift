@@ -21,7 +21,7 @@ public final class ServerConnection {
     package let stream: Stream
     package let parking: Parking
     package let settings: ConnectionSettings
-    package let memory: BodyMemory
+    package let memory: LoopBodyMemory
     private let rooms: BodyRooms
     package var loop: EventLoop { stream.loop }
 
@@ -61,7 +61,7 @@ public final class ServerConnection {
     ///   - rooms: the loop's, for large bodies.
     ///   - recent: what heads of the loop's clients looked like.
     package init(
-        _ stream: Stream, settings: ConnectionSettings, memory: BodyMemory, rooms: BodyRooms,
+        _ stream: Stream, settings: ConnectionSettings, memory: LoopBodyMemory, rooms: BodyRooms,
         recent: RequestHead.Recent? = nil
     ) {
         self.stream = stream

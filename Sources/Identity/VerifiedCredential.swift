@@ -45,10 +45,10 @@ final class VerifiedCredential: ManagedBuffer<CredentialFacts, UInt8> {
     @inline(__always)
     func isGood(now: WallTime, generation: UInt64) -> Bool { header.generation == generation && now < header.expires }
 
-    /// The attachment is looked at later in the request, most of the time only its first 104 bytes.
+    /// The attachment is looked at later in the request, most of the time only its first 144 bytes.
     @inline(__always)
     func prefetchAttachment() {
-        withUnsafeMutablePointerToHeader { prefetch(address(of: $0.pointee.attachment), bytes: 104) }
+        withUnsafeMutablePointerToHeader { prefetch(address(of: $0.pointee.attachment), bytes: 144) }
     }
 
     /// What was kept behind the credential.

@@ -19,7 +19,7 @@ import Wire
 /// - Cost of a look-up: hashing 32 bytes, one line of slots, one `memcmp`. No allocation. An insert seldom looks at
 ///   more than ten sets.
 /// - Bound: `capacity` credentials; 48 bytes of table for each, in address space that is reserved at once and in memory
-///   once it is needed. It does not shrink.
+///   once it is needed, from 2 MiB on by huge pages. It does not shrink.
 final class VerifiedCredentials {
     static let slotsPerSet = 16
     /// Slots of a set that are taken on average, when the table grows.
@@ -225,6 +225,14 @@ extension VerifiedCredentials {
         (Int(tag >> 27) & (slotsPerSet - slotsPerLine) + step) % slotsPerSet
     }
 
+    /// The rest of the table in huge pages, as soon as there is enough of it to fill one: some fifty thousand callers.
+    private func useHugePagesForTheRest() {
+        slots.withUnsafeBytes { used in
+            let reserved = slots.capacity * MemoryLayout<Slot>.stride
+            useHugePages(in: UnsafeRawBufferPointer(start: used.baseAddress, count: reserved))
+        }
+    }
+
     private func appendSet() {
         slots.append(contentsOf: repeatElement(Slot(), count: Self.slotsPerSet))
         generations.append(contentsOf: repeatElement(0, count: Self.slotsPerSet))
@@ -242,6 +250,7 @@ extension VerifiedCredentials {
             generations.swapAt(from + step - firstSlot, to + step - firstSlot)
         }
         if setCount > Int(lowMask << 1 | 1) { lowMask = lowMask << 1 | 1 }
+        if setCount * Self.slotsPerSet * MemoryLayout<Slot>.stride == hugePageBytes { useHugePagesForTheRest() }
     }
 }
 

@@ -28,7 +28,7 @@ struct AuthorizeStage {
         guard caller.mayUse(model: named.model.name) else {
             throw .modelNotAllowed(model: named.model.name)
         }
-        exchange.call.pool = named.pool
+        if !exchange.call.stays(in: ObjectIdentifier(named.pool)) { exchange.call.pool = named.pool }
         exchange.call.modelName = named.model.name
         exchange.named = named
     }

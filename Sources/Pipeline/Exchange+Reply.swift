@@ -130,8 +130,8 @@ extension Exchange: ReplyDelegate {
                     remaining: "\r\nx-ratelimit-remaining-tokens: ", reset: "\r\nx-ratelimit-reset-tokens: ")
             }
         }
-        if let replica = call.replica {
-            head.put(replica.nameField)
+        if let link = call.link {
+            head.put(link.replica.nameField)
             head.put(upTo: 96) { run in
                 run.put("x-weir-attempts: ")
                 run.put(decimal: call.sends)

@@ -36,6 +36,7 @@ package final class LoopServices {
     let authenticator: Authenticator
     package let upstreams: LoopUpstreams
     package let tokens: TokenCache<LimiterSlot>
+    package let bodyMemory: LoopBodyMemory
     /// Those of the fleet in force.
     package private(set) var metrics: LoopMetrics
     /// What is counted whatever the fleet.
@@ -66,6 +67,7 @@ package final class LoopServices {
         self.loop = loop
         self.shared = shared
         authenticator = shared.authenticator
+        bodyMemory = LoopBodyMemory(of: shared.memory)
         self.upstreams = upstreams
         tokens = TokenCache(capacity: tokenCacheEntries, credentialBytesMax: 8_192)
         self.metrics = metrics

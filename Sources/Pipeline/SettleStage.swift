@@ -215,10 +215,10 @@ struct SettleStage {
         fill(services.record, exchange)
         services.counters.requestEnded(services.record)
         // Taken out of the exchange, which is done with them: nobody else can let them go meanwhile.
-        if isUsual(exchange), let replica = exchange.call.replica, let caller = exchange.caller.take(),
+        if isUsual(exchange), let link = exchange.call.link, let caller = exchange.caller.take(),
             let named = exchange.named.take()
         {
-            write(exchange, caller, named, replica)
+            write(exchange, caller, named, link)
             exchange.familiar = named
         } else {
             writeUnusual(exchange)
@@ -256,14 +256,14 @@ struct SettleStage {
 
     /// The counters and the line of nearly every request: nothing has to be looked up, nor references be counted.
     @inline(never)
-    private func write(_ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ replica: Replica) {
+    private func write(_ exchange: Exchange, _ caller: Caller, _ named: NamedModel, _ link: Link) {
         named.counters.requestEnded(services.record)
         exchange.requestID.withBytes { id in
             caller.withLoggedID { principal in
                 exchange.loggedPeer.withBytes { client in
                     services.accessLog?.append(
                         services.record, requestID: id, principal: principal, request: named.logged, fallback: nil,
-                        replica: replica.loggedName, client: client)
+                        replica: link.loggedName, client: client)
                 }
             }
         }

@@ -95,7 +95,7 @@ package final class LoopUpstreams {
         call.isToMove = false
         call.activePlace = active.count
         active.append(ActiveCall(call: call))
-        call.replica = link.replica
+        call.link = link
         call.journey.link = link
     }
 

@@ -71,8 +71,10 @@ final class Route {
 ///
 /// A request holds it while it is there, also when a reload has replaced its route.
 /// - Isolation: its loop.
-final class Link: IdleKeeper {
-    let replica: Replica
+package final class Link: IdleKeeper {
+    package let replica: Replica
+    /// Its name as the access log shows it. The loop's own, so that no other loop counts references to it.
+    package let loggedName: LogText
     let state: ReplicaState
     let pool: Pool
     private let placesMax: Int
@@ -85,6 +87,7 @@ final class Link: IdleKeeper {
 
     init(to replica: Replica, in pool: Pool, _ metrics: LoopMetrics) {
         self.replica = replica
+        loggedName = LogText(replica.name)
         state = replica.state
         self.pool = pool
         placesMax = replica.settings.maxInFlight
@@ -119,7 +122,7 @@ final class Link: IdleKeeper {
         idle.append(connection)
     }
 
-    func idleEnded(_ connection: ClientConnection) {
+    package func idleEnded(_ connection: ClientConnection) {
         idle.removeAll { $0 === connection }
         connection.close()
     }

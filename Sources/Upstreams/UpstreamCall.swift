@@ -15,6 +15,8 @@ package final class UpstreamCall {
 
     // What to send. Set by the request path before it forwards.
     package var pool: Pool?
+    /// The last request's, which is nearly always the next one's: see ``stays(in:)``.
+    private var oldPool: Pool?
     /// What the request's body says. An open stream gives it back (``forgetRequest()``).
     package private(set) var request: ChatRequest?
     /// The same, where it may have been given back: then the body is read anew.
@@ -51,9 +53,11 @@ package final class UpstreamCall {
     package unowned(unsafe) var delegate: (any ReplyDelegate)?  // The delegate owns this call.
 
     // What became of it.
-    /// The replica that it was sent to last: that of the journey's link, which is not in the journey while it is worked
-    /// with (``LoopUpstreams/goOn(_:isLate:)``). To leave it there would cost two retains a request.
-    package internal(set) unowned(unsafe) var replica: Replica?  // Its link, which the journey has, holds it.
+    /// To the replica that it was sent to last: the journey's, which is not in the journey while it is worked with
+    /// (``LoopUpstreams/goOn(_:isLate:)``). What is asked often is asked of this and not of ``replica``: its loop alone
+    /// counts references to it, all loops those to the replica.
+    package internal(set) unowned(unsafe) var link: Link?  // The journey, or who works with it, holds it.
+    package var replica: Replica? { link?.replica }
     package internal(set) var sends = 0
     /// Why the stream broke that another model began.
     private(set) var broken: UpstreamFailure?
@@ -110,9 +114,17 @@ package final class UpstreamCall {
         relay = StreamRelay(client: client, buffers: buffers)
     }
 
+    /// Moves the last request's pool to this one, if it is that of `wanted`. No reference is counted then: all loops
+    /// would count at the same place.
+    package func stays(in wanted: ObjectIdentifier) -> Bool {
+        guard oldPool.map(ObjectIdentifier.init) == wanted else { return false }
+        swap(&pool, &oldPool)
+        return true
+    }
+
     /// Ready for the connection's next request.
     package func reset() {
-        pool = nil
+        if pool != nil { oldPool = pool.take() }
         if request != nil { oldRequest = request.take() }
         kind = nil
         isStream = false
@@ -124,7 +136,7 @@ package final class UpstreamCall {
         deadline = .never
         keepsText = false
         holdsEnd = false
-        replica = nil
+        link = nil
         sends = 0
         broken = nil
         sendsBefore = 0
@@ -150,7 +162,8 @@ package final class UpstreamCall {
     /// Lets go of the pool that it was in, and of the replica. For a call that is over.
     package func forgetFleet() {
         pool = nil
-        replica = nil
+        oldPool = nil
+        link = nil
         journey.forgetRoute()
     }
 

@@ -28,7 +28,7 @@ final class ReplicaServer {
         bodyBytesMax: 8 << 20, headTimeout: .seconds(30), bodyStall: .seconds(30), idleTimeout: .seconds(120),
         writeStall: .seconds(60))
     private static let connectionsMax = 4_096
-    private let memory = BodyMemory(limitBytes: 128 << 20)
+    private let memory = LoopBodyMemory(of: BodyMemory(limitBytes: 128 << 20))
     private let rooms: BodyRooms
 
     init(_ loop: EventLoop, _ worker: Worker, _ engine: LlamaEngine, alias: String?) {

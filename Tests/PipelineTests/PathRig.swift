@@ -81,7 +81,7 @@ final class PathRig {
     private func serve(_ socket: Int32, _ path: RequestPath) {
         guard let stream = try? Stream.accepted(socket, on: loop, tls: nil) else { return }
         let connection = ServerConnection(
-            stream, settings: Self.connections, memory: services.shared.memory, rooms: rooms)
+            stream, settings: Self.connections, memory: services.bodyMemory, rooms: rooms)
         let exchange = Exchange(connection, path: path)
         services.exchanges[ObjectIdentifier(exchange)] = exchange
         loop.spawn { [self] in
@@ -95,7 +95,8 @@ final class PathRig {
     private func answer(on socket: Int32) {
         guard let stream = try? Stream.accepted(socket, on: loop, tls: nil) else { return }
         let connection = ServerConnection(
-            stream, settings: Self.connections, memory: BodyMemory(limitBytes: 1 << 20), rooms: rooms)
+            stream, settings: Self.connections, memory: LoopBodyMemory(of: BodyMemory(limitBytes: 1 << 20)),
+            rooms: rooms)
         replicaTasks += 1
         loop.spawn { [self] in
             while (try? await connection.receiveHead()) == true, (try? await connection.receiveBody()) != nil {

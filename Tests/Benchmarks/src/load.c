@@ -1,11 +1,12 @@
 // The load of a benchmark: one thread, HTTP/1.1 with keep-alive, loopback only. Prints one JSON object.
 //
 //   load --port P --connections C (--requests N | --seconds S) [--stream] [--events N] [--ramp-ms M]
-//        [--authorization FILE] [--body FILE]
+//        [--authorization FILE [--skip N]] [--body FILE]
 //
 // Closed loop: a connection sends its next request when the answer before is complete. `--ramp-ms` spreads the first
-// requests over so long. `--authorization`: values of that field, one a line, used in turn. `--events`: an answer with
-// another number of events is an error. Everything is bounded: requests or seconds, 30 s for an answer.
+// requests over so long. `--authorization`: values of that field, one a line, used in turn, from behind the first N on.
+// `--events`: an answer with another number of events is an error. Everything is bounded: requests or seconds, 30 s for
+// an answer.
 #define _GNU_SOURCE
 #include "wire.h"
 
@@ -28,7 +29,7 @@ struct histogram { uint64_t count, steps[64 * 64]; };
 static int epoll, is_stream, events_expected = -1;
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static struct request *requests;
-static size_t request_kinds;
+static size_t request_kinds, skipped;
 static uint64_t started, answered, failed, statuses_bad, events_seen, finished_at;
 static struct histogram latencies, delays;
 
@@ -77,7 +78,7 @@ static void send_request(struct connection *c) {
 }
 
 static void start(struct connection *c, uint64_t now) {
-    c->request = &requests[started++ % request_kinds];
+    c->request = &requests[(skipped + started++) % request_kinds];
     c->started = now;
     c->sent = c->head_count = c->tail_count = 0;
     c->digits = c->events = 0;
@@ -261,6 +262,7 @@ int main(int argument_count, char **arguments) {
         else if (!strcmp(name, "--events")) events_expected = atoi(value);
         else if (!strcmp(name, "--ramp-ms")) ramp_ms = atof(value);
         else if (!strcmp(name, "--authorization")) authorization_file = value;
+        else if (!strcmp(name, "--skip")) skipped = strtoull(value, NULL, 10);
         else if (!strcmp(name, "--body")) body_file = value;
         else die("load: unknown option %s", name);
     }
