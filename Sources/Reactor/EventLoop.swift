@@ -15,6 +15,9 @@ package final class EventLoop {
     /// A turn that only passed bytes on, as of streams, lasts at least so long: what comes meanwhile is one more event
     /// for the next turn, or joins one, where it would have been a wake-up, a read and a send of its own.
     private static let relayTurn = Interval.microseconds(100)
+    /// Sends that are gathered before they are made though the turn goes on: after a pause the first events would else
+    /// wait for the work on hundreds of others.
+    private static let sendsPerPart = 32
     /// How often jobs that are ready are run after the loop was stopped.
     private static let lastRounds = 1_024
 
@@ -173,6 +176,7 @@ package final class EventLoop {
             for index in 0..<Int(count) {
                 let event = events.baseAddress.unsafelyUnwrapped + index
                 dispatch(events: event.pointee.events, data: weir_epoll_data(event))
+                if sends.count >= Self.sendsPerPart { sendGathered() }
             }
         }
         if !revisits.isEmpty {

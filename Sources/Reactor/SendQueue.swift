@@ -36,7 +36,7 @@ struct SendQueue: ~Copyable {
     private let sends = UnsafeMutablePointer<Send>.allocate(capacity: Self.sendsMax)
     private var lanes = InlineArray<8, Lane>(repeating: Lane())
     private var used = 0
-    private var count = 0
+    private(set) var count = 0
 
     deinit {
         room.deallocate()
