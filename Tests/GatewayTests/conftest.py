@@ -75,6 +75,12 @@ def shared(tmp_path_factory):
     stage.clear()
 
 
+@pytest.fixture(scope="module")
+def replica(shared):
+    """A replica that a file's tests share; a file that needs another kind has a fixture of this name of its own."""
+    return shared.replica()
+
+
 @pytest.fixture
 def stage(tmp_path_factory):
     """A stage for one test."""

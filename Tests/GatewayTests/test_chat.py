@@ -10,11 +10,6 @@ QUESTION = [{"role": "user", "content": "Tell me about rivers."}]
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def gateway(shared, replica):
     return shared.gateway([replica])
 

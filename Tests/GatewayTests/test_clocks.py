@@ -19,11 +19,6 @@ BODY = chat_body("Hello")
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def gateway(shared, replica):
     return shared.gateway([replica], timeouts=SHORT, pool={"probe": {"interval": "1m"}})
 

@@ -27,11 +27,6 @@ LEAVINGS = {
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def gateway(shared, replica):
     return shared.gateway(
         [replica], listen={"loops": 1}, pool={"probe": {"interval": "1m"}},

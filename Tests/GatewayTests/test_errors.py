@@ -14,11 +14,6 @@ CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def gateway(shared, replica):
     return shared.gateway(
         [replica], http={"bodyBytes": "64KiB", "headBytes": "4KiB", "requestLineBytes": "1KiB"},

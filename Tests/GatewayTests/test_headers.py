@@ -25,11 +25,6 @@ SECRETS = {
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def gateway(shared, replica, tmp_path_factory):
     return shared.gateway(
         [replica_settings(replica, apiKeyEnv="REPLICA_KEY")], environment={"REPLICA_KEY": "the-replica-s-own-key"},

@@ -15,11 +15,6 @@ BODY = chat_body("Hello")
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def gateway(shared, replica):
     return shared.gateway([replica], http=LIMITS, timeouts={"bodyStall": "20s"})
 

@@ -15,11 +15,6 @@ STREAM = chat_body("Hello", stream=True)
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def gateway(shared, replica):
     return shared.gateway(
         [replica], pool={"probe": {"interval": "1m"}, "retry": {"replicasMax": 1}},

@@ -278,11 +278,6 @@ ODD = {
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def gateway(shared, replica):
     return shared.gateway([replica], http={"headBytes": "8KiB", "requestLineBytes": "1KiB", "headFields": 32})
 

@@ -21,11 +21,6 @@ ADMIN_KEY = "an admin key for tests"
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def admin_port():
     return free_port()
 

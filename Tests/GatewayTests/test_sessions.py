@@ -19,11 +19,6 @@ def assistant(text):
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def redis(shared):
     return shared.redis()
 

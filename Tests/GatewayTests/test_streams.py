@@ -18,11 +18,6 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
-@pytest.fixture(scope="module")
 def gateway(shared, replica):
     return shared.gateway([replica])
 

@@ -20,11 +20,6 @@ def authority(tmp_path_factory):
     return tls.Authority(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture(scope="module")
-def replica(shared):
-    return shared.replica()
-
-
 def listen(certificate, **more):
     made, key = certificate
     return {"tls": {"certificateFile": str(made), "keyFile": str(key), **more}}
